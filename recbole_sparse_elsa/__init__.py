@@ -1,0 +1,26 @@
+"""Sparse ELSA for RecBole.
+
+Importing this package repairs RecBole 1.2.1 where today's Python stack breaks it, and makes its own entry points know
+the models ELSA and SparseELSA by name.
+"""
+
+import recbole
+
+__version__ = "0.1.0"
+
+RECBOLE_VERSION = "1.2.1"
+
+if recbole.__version__ != RECBOLE_VERSION:
+    raise ImportError(
+        f"recbole_sparse_elsa {__version__} needs RecBole {RECBOLE_VERSION}, but recbole {recbole.__version__} is "
+        f'installed; run: pip install --no-deps "recbole=={RECBOLE_VERSION}"'
+    )
+
+from recbole_sparse_elsa import recbole_repairs  # noqa: E402
+
+# Repairs come first: without them RecBole's own modules cannot even be imported.
+recbole_repairs.apply()
+
+from recbole_sparse_elsa import recbole_registration  # noqa: E402
+
+recbole_registration.register()

@@ -1,0 +1,1 @@
+"""The models, each one file in RecBole's shape."""

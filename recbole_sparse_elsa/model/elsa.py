@@ -1,0 +1,118 @@
+"""ELSA.
+
+Reference:
+    Vančura et al. "Scalable Linear Shallow Autoencoder for Collaborative Filtering." in RecSys 2022.
+"""
+
+import torch
+from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.utils import InputType
+from torch.nn import functional as F
+
+from recbole_sparse_elsa.core import PruningSchedule, TopKEmbedding, UserHistories, nmse_loss
+from recbole_sparse_elsa.errors import CheckpointError
+from recbole_sparse_elsa.options import require_number, require_whole_number
+
+
+class ELSA(GeneralRecommender):
+    """Linear autoencoder whose item-item matrix is ``Â Âᵀ`` with its diagonal removed (method page, section 1).
+
+    ``Â`` holds one embedding of norm 1 for each item; the padding item has none. A user is nothing but their history,
+    so any user can be scored, and the model has no user parameters.
+
+    Parameters
+    ----------
+    config : recbole.config.Config
+        Reads ``embedding_size`` and ``input_dropout``.
+    dataset : recbole.data.dataset.Dataset
+        The training interactions.
+
+    Attributes
+    ----------
+    item_embedding : TopKEmbedding
+        Row ``i`` belongs to RecBole's internal item id ``i + 1``.
+    pruning_schedule : PruningSchedule
+        The number of non-zeros per item embedding of each epoch; for ELSA always ``embedding_size``.
+    """
+
+    input_type = InputType.POINTWISE
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.input_dropout = config["input_dropout"]
+        self.pruning_schedule = self.schedule_of(config)
+
+        interactions = dataset.inter_matrix(form="csr")[:, 1:]
+        # Repeated interactions count once, and are stored once.
+        interactions.sum_duplicates()
+        self.histories = UserHistories(
+            torch.from_numpy(interactions.indptr), torch.from_numpy(interactions.indices), interactions.shape[1]
+        ).to(self.device)
+        self.item_embedding = TopKEmbedding(interactions.shape[1], config["embedding_size"])
+
+    @classmethod
+    def check_options(cls, config) -> None:
+        """Refuse options that are not allowed, before any data are loaded.
+
+        Parameters
+        ----------
+        config : mapping
+            The options by name.
+
+        Raises
+        ------
+        OptionError
+            Names the option, its value and what is allowed.
+        """
+        require_whole_number(config, "epochs", at_least=1)
+        require_whole_number(config, "save_step", at_least=0)
+        require_number(config, "input_dropout", at_least=0, below=1)
+        require_number(config, "nadam_epsilon", above=0)
+        cls.schedule_of(config)
+
+    @staticmethod
+    def schedule_of(config) -> PruningSchedule:
+        """The pruning schedule that the options ask for."""
+        return PruningSchedule.create("constant", config["embedding_size"], config["embedding_size"])
+
+    def forward(self, user_rows):
+        """Predicted rows ``relu(X Â Âᵀ - X)``: from and to float of shape ``(n_users, n_items - 1)``, no padding item."""
+        return F.relu(self.item_embedding.reconstruct(user_rows) - user_rows)
+
+    def calculate_loss(self, interaction):
+        """NMSE loss of a batch of users, of whom those without a training interaction are left out."""
+        users = interaction[self.USER_ID]
+        target = self.histories.rows(users[self.histories.lengths(users) > 0])
+        if len(target) == 0:
+            return self.item_embedding.weight.sum() * 0.0
+        # The target stays whole: what was dropped from the input has to be predicted from the rest.
+        return nmse_loss(self(F.dropout(target, self.input_dropout, self.training)), target)
+
+    def predict(self, interaction):
+        """Scores of user-item pairs: float32, shape ``(n_pairs,)``; 0 for the padding item."""
+        users, inverse = torch.unique(interaction[self.USER_ID], return_inverse=True)
+        is_item = interaction[self.ITEM_ID] > 0
+        items = (interaction[self.ITEM_ID] - 1).clamp(min=0)
+        user_rows = self.histories.rows(users)
+        user_vectors = self.item_embedding.encode(user_rows)[inverse]
+        scores = (user_vectors * self.item_embedding.rows(items)).sum(dim=1) - user_rows[inverse, items]
+        return F.relu(scores) * is_item
+
+    def full_sort_predict(self, interaction):
+        """Scores of all items for each user: float32, shape ``(n_users * n_items,)``; 0 for the padding item."""
+        scores = self(self.histories.rows(interaction[self.USER_ID]))
+        return F.pad(scores, (1, 0)).view(-1)
+
+    def load_state_dict(self, state_dict, *args, **kwargs):
+        """As in torch, but a catalogue or width other than this model's is refused in one line (CheckpointError)."""
+        saved = state_dict.get("item_embedding.weight")
+        if saved is None:
+            raise CheckpointError(f"the checkpoint holds no {type(self).__name__}: it has no item embeddings")
+        if saved.shape != self.item_embedding.weight.shape:
+            raise CheckpointError(
+                "the checkpoint holds {} items of embedding_size {}, but the data set has {} and embedding_size is {}: "
+                "it was trained on other data or with other options".format(
+                    *saved.shape, *self.item_embedding.weight.shape
+                )
+            )
+        return super().load_state_dict(state_dict, *args, **kwargs)

@@ -1,0 +1,224 @@
+"""RecBole's Trainer with a pruning schedule, and with checkpoints from which an interrupted run goes on."""
+
+import os
+import random
+
+import numpy as np
+import torch
+from recbole.data.dataloader import UserDataLoader
+from recbole.trainer import Trainer
+from recbole.utils import set_color
+from torch import optim
+
+from recbole_sparse_elsa.checkpoint import read_checkpoint, write_checkpoint
+from recbole_sparse_elsa.errors import CheckpointError, OptionError
+
+_RESUME_SUFFIX = "-resume.pth"
+
+
+class PruningTrainer(Trainer):
+    """Trains ELSA and SparseELSA: prunes by the model's schedule and judges only epochs at the target k.
+
+    Before the target k is reached nothing is validated, so neither early stopping nor the best model can pick an epoch
+    that is not yet as sparse as asked for.
+
+    Beside the best model (RecBole's checkpoint) the state after each ``save_step`` epochs is kept in a second file,
+    from which an interrupted run goes on with the same result as an uninterrupted one. It is removed when training
+    ends.
+
+    Parameters
+    ----------
+    config : recbole.config.Config
+        RecBole's options, and ``resume``: a checkpoint of the same model, data set and shape to go on from.
+    model : ELSA
+        The model to train.
+
+    Raises
+    ------
+    CheckpointError
+        The checkpoint to resume from cannot be read or does not fit.
+    """
+
+    additional_learners = ("nadam",)
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self._final_eval_step = self.eval_step
+        self._state_to_restore = None
+        if config["resume"]:
+            self.resume_checkpoint(config["resume"])
+
+    @staticmethod
+    def check_schedule(config, schedule) -> None:
+        """Raise OptionError unless training evaluates at least one epoch at the schedule's target k."""
+        eval_step = min(config["eval_step"], config["epochs"])
+        epochs_needed = schedule.first_final_epoch + 1
+        if eval_step > 0:
+            # Epochs are counted from 0, and epoch e is evaluated if eval_step divides e + 1.
+            epochs_needed = -(-epochs_needed // eval_step) * eval_step
+        if config["epochs"] < epochs_needed:
+            raise OptionError(
+                f"epochs is {config['epochs']}, but must be at least {epochs_needed}: the pruning schedule reaches "
+                f"k = {schedule.k} after {schedule.first_final_epoch} epochs, and one epoch at that k must be evaluated"
+                f" (eval_step is {config['eval_step']})"
+            )
+
+    def _build_optimizer(self, **kwargs):
+        if kwargs.get("learner", self.learner).lower() != "nadam":
+            return super()._build_optimizer(**kwargs)
+        # Keras' Nadam, which the paper's runs use: torch's default momentum_decay takes another path.
+        return optim.NAdam(
+            kwargs.get("params", self.model.parameters()),
+            lr=kwargs.get("learning_rate", self.learning_rate),
+            eps=self.config["nadam_epsilon"],
+            weight_decay=kwargs.get("weight_decay", self.weight_decay),
+            momentum_decay=1.0,
+            decoupled_weight_decay=True,
+        )
+
+    def fit(self, train_data, *args, **kwargs):
+        """Train as RecBole's Trainer does, on batches of users; see `recbole.trainer.Trainer.fit`."""
+        users = UserDataLoader(self.config, train_data._dataset, train_data._sampler, shuffle=True)
+        if self._state_to_restore is not None:
+            _restore_random_state(self._state_to_restore, users)
+            self._state_to_restore = None
+        self._saves = kwargs.get("saved", True)
+        result = super().fit(users, *args, **kwargs)
+        if self._saves and os.path.exists(self._resume_file):
+            os.remove(self._resume_file)
+        self.logger.info(set_color("item embeddings", "blue") + f": {self._embedding_size_report()}")
+        return result
+
+    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        self._save_resume_point(train_data, epoch_idx)
+        self._prune(epoch_idx)
+        at_target = epoch_idx >= self.model.pruning_schedule.first_final_epoch
+        # RecBole validates epochs that eval_step divides; before the target k there is none to validate.
+        self.eval_step = self._final_eval_step if at_target else self.epochs + 1
+        loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        size = {"k": self._mean_nonzeros(), "bytes_per_item": self.model.item_embedding.bytes_per_item()}
+        for name, value in size.items():
+            self.tensorboard.add_scalar(name, value, epoch_idx)
+        self.wandblogger.log_metrics({**size, "train_step": epoch_idx}, head="train")
+        return loss
+
+    def _prune(self, epoch_idx):
+        schedule, layer = self.model.pruning_schedule, self.model.item_embedding
+        k = schedule.k_at(epoch_idx)
+        restart = layer.initial_weight is not None
+        if (layer.nonzeros() > k).any():
+            layer.prune(k, restart=restart)
+            if restart:
+                self.optimizer.state.clear()
+            else:
+                self._forget_momentum_outside(layer.weight, layer.support)
+        if restart and epoch_idx >= schedule.first_final_epoch:
+            layer.forget_initial_weight()
+
+    def _forget_momentum_outside(self, weight, support):
+        # What is left of a pruned entry's momentum would move it away from 0 again.
+        for state in self.optimizer.state[weight].values():
+            if torch.is_tensor(state) and state.shape == weight.shape:
+                state.mul_(support)
+
+    def _mean_nonzeros(self):
+        return self.model.item_embedding.nonzeros().double().mean().item()
+
+    def _generate_train_loss_output(self, epoch_idx, s_time, e_time, losses):
+        output = super()._generate_train_loss_output(epoch_idx, s_time, e_time, losses)
+        return output.removesuffix("]") + ", " + set_color("k", "blue") + f": {self._mean_nonzeros():g}]"
+
+    def _embedding_size_report(self):
+        layer = self.model.item_embedding
+        size, dense_size = layer.bytes_per_item(), 4 * layer.embedding_size
+        return (
+            f"{self._mean_nonzeros():g} non-zeros per item, {size:g} bytes per item, {size / dense_size:.4g} of the "
+            f"dense {layer.n_items} x {layer.embedding_size} matrix ({dense_size} bytes per item)"
+        )
+
+    # Checkpoints
+
+    @property
+    def _resume_file(self):
+        return self.saved_model_file.removesuffix(".pth") + _RESUME_SUFFIX
+
+    def _checkpoint(self, epoch):
+        return {
+            "config": self.config,
+            "epoch": epoch,
+            "cur_step": self.cur_step,
+            "best_valid_score": self.best_valid_score,
+            "best_valid_result": self.best_valid_result,
+            "state_dict": self.model.state_dict(),
+            "other_parameter": self.model.other_parameter(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def _save_resume_point(self, train_data, epoch_idx):
+        """Save the state at the end of the epoch before ``epoch_idx``, where everything that follows is determined."""
+        save_step = self.config["save_step"]
+        done = epoch_idx - 1
+        if not self._saves or not save_step or epoch_idx == self.start_epoch or epoch_idx % save_step:
+            return
+        if not self.config["single_spec"] and self.config["local_rank"] != 0:
+            return
+        state = {**self._checkpoint(done), **_random_state(train_data)}
+        write_checkpoint(state, self._resume_file)
+        if done - self.start_epoch < save_step:
+            self.logger.info(f"If this run is interrupted, go on with --resume={self._resume_file}")
+
+    def resume_checkpoint(self, resume_file):
+        """Go on from a checkpoint of this model, data set and shape.
+
+        Parameters
+        ----------
+        resume_file : str or os.PathLike
+            A file that an interrupted run left (its best model stays where it is), or a best model.
+
+        Raises
+        ------
+        CheckpointError
+            The file cannot be read, or holds another model, data set or shape.
+        """
+        resume_file = str(resume_file)
+        checkpoint = read_checkpoint(resume_file, self.device)
+        for option in ("model", "dataset"):
+            saved, asked = checkpoint["config"][option], self.config[option]
+            if saved != asked:
+                raise CheckpointError(f"{resume_file} was saved with {option} {saved}, but {option} is {asked}")
+        missing = {"epoch", "cur_step", "best_valid_score", "best_valid_result", "optimizer"} - checkpoint.keys()
+        if missing:
+            raise CheckpointError(f"{resume_file} cannot be resumed from: it lacks {', '.join(sorted(missing))}")
+        self.model.load_state_dict(checkpoint["state_dict"])
+        self.model.load_other_parameter(checkpoint.get("other_parameter"))
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.start_epoch = checkpoint["epoch"] + 1
+        self.cur_step = checkpoint["cur_step"]
+        self.best_valid_score = checkpoint["best_valid_score"]
+        self.best_valid_result = checkpoint["best_valid_result"]
+        self._state_to_restore = checkpoint if "torch_random_state" in checkpoint else None
+        # The best model so far stays the run's best model, under its own name.
+        self.saved_model_file = resume_file.removesuffix(_RESUME_SUFFIX).removesuffix(".pth") + ".pth"
+        if self.best_valid_result is not None and not os.path.exists(self.saved_model_file):
+            raise CheckpointError(f"{resume_file} belongs to the best model {self.saved_model_file}, which is missing")
+        self.logger.info(f"Resuming from {resume_file} at epoch {self.start_epoch}")
+
+
+def _random_state(train_data):
+    """The states of all random number generators that training draws from."""
+    return {
+        "torch_random_state": torch.get_rng_state(),
+        "cuda_random_states": torch.cuda.get_rng_state_all(),
+        "numpy_random_state": np.random.get_state(),
+        "python_random_state": random.getstate(),
+        "batch_order_random_state": train_data.generator.get_state(),
+    }
+
+
+def _restore_random_state(checkpoint, train_data):
+    torch.set_rng_state(checkpoint["torch_random_state"].cpu())
+    if len(checkpoint["cuda_random_states"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([state.cpu() for state in checkpoint["cuda_random_states"]])
+    np.random.set_state(checkpoint["numpy_random_state"])
+    random.setstate(checkpoint["python_random_state"])
+    train_data.generator.set_state(checkpoint["batch_order_random_state"].cpu())

@@ -1,0 +1,21 @@
+"""User histories in CSR form."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recbole_sparse_elsa.core import UserHistories
+
+
+@given(
+    histories=st.lists(st.sets(st.integers(0, 6)), min_size=1, max_size=6),
+    data=st.data(),
+)
+def test_rows_are_the_users_items_whatever_the_batch(histories, data):
+    pointers = torch.tensor([0, *(len(items) for items in histories)]).cumsum(0)
+    items = torch.tensor([item for history in histories for item in sorted(history)], dtype=torch.int64)
+    users = data.draw(st.lists(st.integers(0, len(histories) - 1), max_size=8))
+    user_histories = UserHistories(pointers, items, n_items=7)
+    rows = user_histories.rows(torch.tensor(users, dtype=torch.int64))
+    assert rows.tolist() == [[float(item in histories[user]) for item in range(7)] for user in users]
+    assert user_histories.lengths(torch.arange(len(histories))).tolist() == [len(items) for items in histories]

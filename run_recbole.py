@@ -4,12 +4,14 @@ Every option of RecBole is given as ``--option=value``; see the README for those
 """
 
 import argparse
+import os
 import sys
 
 import recbole_sparse_elsa
+import yaml
 from recbole.quick_start import run
 from recbole_sparse_elsa.checkpoint import read_checkpoint
-from recbole_sparse_elsa.errors import CheckpointError, UserError
+from recbole_sparse_elsa.errors import OptionError, UserError
 
 
 def main():
@@ -28,15 +30,17 @@ def main():
     parser.add_argument("--group_offset", type=int, default=0, help="first rank of this machine")
     parser.add_argument("--version", action="version", version=recbole_sparse_elsa.__version__)
     args, _ = parser.parse_known_args()
-    config_files = args.config_files.split() if args.config_files else None
-    defaults, options = {"model": "SparseELSA", "dataset": "ml-100k"}, {}
+    config_files = args.config_files.split() if args.config_files else []
+    chosen, options = {"model": "SparseELSA", "dataset": "ml-100k"}, {}
+    for file in config_files:
+        chosen.update(_model_and_dataset_of(file))
     if args.resume:
         config = read_checkpoint(args.resume, "cpu")["config"]
         options = dict(config.external_config_dict)
-        defaults = {name: config[name] for name in defaults}
+        chosen = {name: config[name] for name in chosen}
     run(
-        args.model or (None if _given_in("model", config_files) else defaults["model"]),
-        args.dataset or defaults["dataset"],
+        args.model or chosen["model"],
+        args.dataset or chosen["dataset"],
         config_file_list=config_files,
         config_dict=options,
         nproc=args.nproc,
@@ -45,6 +49,18 @@ def main():
         port=args.port,
         group_offset=args.group_offset,
     )
+
+
+def _model_and_dataset_of(config_file):
+    """The model and the data set that a config file names, either of which may be missing."""
+    if not os.path.isfile(config_file):
+        raise OptionError(f"config_files: {config_file} was not found; give YAML files, separated by spaces")
+    with open(config_file, encoding="utf-8") as file:
+        try:
+            options = yaml.load(file, Loader=yaml.FullLoader) or {}
+        except yaml.YAMLError as error:
+            raise OptionError(f"config_files: {config_file} is not a YAML file: {' '.join(str(error).split())}") from None
+    return {name: options[name] for name in ("model", "dataset") if name in options}
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ def apply() -> None:
     _add_missing_numpy_names(["bool", "float", "long", "str"])
     _add_dok_matrix_update()
     _import_quick_start_without_ray()
+    _repair_exhaustive_search()
     _repair_config()
     _repair_get_model()
     _repair_checkpoints()
@@ -193,6 +194,24 @@ def _import_quick_start_without_ray():
     quick_start = sys.modules[name]
     if getattr(quick_start.tune, "report", None) is not _report_to_ray:
         quick_start.tune = _Overlay(quick_start.tune, report=_report_to_ray)
+
+
+class _RandomState(np.random.RandomState):
+    """numpy's older generator, which also answers to the newer one's name for integers."""
+
+    integers = np.random.RandomState.randint
+
+
+def _repair_exhaustive_search():
+    """Let HyperTuning's exhaustive search run with hyperopt >= 0.2.6, which draws integers as numpy's Generator does.
+
+    Older ones need the older name, and pkg_resources, which setuptools >= 82 has not. Can go when RecBole hands
+    hyperopt a Generator (issues #1868, #1240).
+    """
+    from recbole.trainer import hyper_tuning
+
+    if hyper_tuning.np is np:
+        hyper_tuning.np = _Overlay(np, random=_Overlay(np.random, RandomState=_RandomState))
 
 
 # Options
@@ -453,10 +472,10 @@ def _make_load_data_and_model(original):
     def load_data_and_model(model_file):
         checkpoint = read_checkpoint(model_file, None if torch.cuda.is_available() else "cpu")
         options = checkpoint["config"].final_config_dict
-        if not torch.distributed.is_initialized():
-            options["single_spec"], options["local_rank"] = True, 0
-            if options["device"].type == "cuda":
-                options["device"] = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not options["single_spec"] and not torch.distributed.is_initialized():
+            options.update(single_spec=True, local_rank=0, device=torch.device("cuda"))
+        if options["device"].type == "cuda" and not torch.cuda.is_available():
+            options["device"] = torch.device("cpu")
         with _hand_to_torch_load(checkpoint, model_file):
             return original(model_file)
 
@@ -472,13 +491,11 @@ def _make_trainer_init(original):
 
     def init(self, config, model):
         original(self, config, model)
-        suffix = [uuid.uuid4().hex[:6]]
-        path = [self.saved_model_file]
+        stem, extension = os.path.splitext(self.saved_model_file)
+        path = [f"{stem}-{uuid.uuid4().hex[:6]}{extension}"]
         if not config["single_spec"]:
-            torch.distributed.broadcast_object_list(suffix)
-            torch.distributed.broadcast_object_list(path)
-        stem, extension = os.path.splitext(path[0])
-        self.saved_model_file = f"{stem}-{suffix[0]}{extension}"
+            torch.distributed.broadcast_object_list(path)  # from rank 0
+        self.saved_model_file = path[0]
 
     return init
 

@@ -97,10 +97,10 @@ def _stepwise(embedding_size, k, stage_epochs, stepwise_k):
         raise OptionError(f"{given} all of its values must be whole numbers")
     if stepwise_k[0] > embedding_size:
         raise OptionError(f"{given} its first value must be at most embedding_size, which is {embedding_size}")
-    if k > stepwise_k[0]:
-        raise OptionError(f"{given} its first value must be at least k, the target, which is {k}")
     if any(later > earlier for earlier, later in zip(stepwise_k, stepwise_k[1:])):
         raise OptionError(f"{given} its values must not rise")
+    if k > stepwise_k[0]:
+        raise OptionError(f"{given} its first value must be at least k, the target, which is {k}")
     if stepwise_k[-1] < k:
         raise OptionError(f"{given} none of its values may be below k, the target, which is {k}")
     return [stage_k for stage_k in stepwise_k if stage_k > k for _ in range(stage_epochs)]

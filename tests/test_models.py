@@ -1,0 +1,152 @@
+"""One behaviour suite over all models, and ELSA against a naive dense computation."""
+
+import numpy as np
+import pytest
+import torch
+from recbole.data.interaction import Interaction
+
+from conftest import prepare, write_interactions
+from recbole_sparse_elsa.errors import CheckpointError
+
+MODELS = [("ELSA", {}), ("SparseELSA", {}), ("SparseELSA", {"k": 16}), ("SparseELSA", {"restart": False})]
+every_model = pytest.mark.parametrize("name, options", MODELS)
+
+
+def naive_elsa(weight, rows):
+    """ELSA's prediction and loss (method page, section 1), user by user and item by item in double precision."""
+    embeddings = [row / row.square().sum().sqrt() for row in weight]
+    item_item = torch.stack([torch.stack([(a * b).sum() for b in embeddings]) for a in embeddings])
+    item_item = item_item * (1 - torch.eye(len(weight), dtype=weight.dtype))
+    predictions, losses = [], []
+    for row in rows:
+        prediction = torch.stack([(row * item_item[:, item]).sum().clamp(min=0) for item in range(len(weight))])
+        predictions.append(prediction)
+        difference = prediction / prediction.square().sum().sqrt() - row / row.square().sum().sqrt()
+        losses.append(difference.square().sum())
+    return torch.stack(predictions), torch.stack(losses).mean()
+
+
+def users_of(run, users):
+    return Interaction({run.config["USER_ID_FIELD"]: torch.as_tensor(users)})
+
+
+def user_rows(run):
+    """Training rows of the users without padding user and padding item, from RecBole's own matrix."""
+    return (run.train_data.dataset.inter_matrix(form="csr").toarray()[1:, 1:] > 0).astype(np.float32)
+
+
+def test_elsa_agrees_with_a_naive_dense_computation(checkerboard):
+    run = prepare("ELSA", checkerboard, input_dropout=0.0)
+    rows = torch.from_numpy(user_rows(run)[:10])
+    users = torch.arange(1, 11)
+    weight = run.model.item_embedding.weight.detach().double().requires_grad_()
+    expected_prediction, expected_loss = naive_elsa(weight, rows.double())
+    expected_loss.backward()
+
+    loss = run.model.calculate_loss(users_of(run, users))
+    loss.backward()
+    assert loss.item() == pytest.approx(expected_loss.item(), abs=1e-5)
+    torch.testing.assert_close(run.model.item_embedding.weight.grad.double(), weight.grad, rtol=0, atol=1e-5)
+
+    run.model.eval()
+    scores = run.model.full_sort_predict(users_of(run, users)).view(10, -1)
+    torch.testing.assert_close(scores[:, 1:].double(), expected_prediction.detach(), rtol=0, atol=1e-5)
+
+
+def test_sparse_elsa_with_k_equal_to_d_is_elsa(checkerboard):
+    results, weights = [], []
+    for name, options in (("ELSA", {}), ("SparseELSA", {"k": 16})):
+        run = prepare(name, checkerboard, **options)
+        results.append(run.trainer.fit(run.train_data, run.valid_data))
+        weights.append(run.model.item_embedding.weight)
+    assert results[0] == results[1]
+    assert torch.equal(*weights)
+
+
+@every_model
+def test_finds_the_checkerboard(checkerboard, name, options):
+    run = prepare(name, checkerboard, **options)
+    run.trainer.fit(run.train_data, run.valid_data)
+    result = run.trainer.evaluate(run.test_data)
+    assert result["recall@10"] == 1.0
+    scores = run.model.full_sort_predict(users_of(run, range(1, 61))).view(60, -1)[:, 1:]
+    items = run.dataset.field2id_token["item_id"][1:]
+    for user, row in zip(run.dataset.field2id_token["user_id"][1:], scores):
+        of_own_colour = torch.tensor([(int(item[1:]) - int(user[1:])) % 2 == 0 for item in items])
+        assert row[of_own_colour].min() > row[~of_own_colour].max()
+
+
+@every_model
+def test_item_embeddings_have_k_nonzeros_and_norm_one(checkerboard, name, options):
+    run = prepare(name, checkerboard, **options)
+    run.trainer.fit(run.train_data, run.valid_data)
+    embeddings = run.model.item_embedding()
+    k = run.config["k"] or run.config["embedding_size"]
+    assert embeddings.shape == (40, 16)
+    assert ((embeddings != 0).sum(dim=1) == k).all()
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(40))
+
+
+@every_model
+def test_predict_agrees_with_full_sort_predict(checkerboard, name, options):
+    run = prepare(name, checkerboard, **options)
+    run.trainer.fit(run.train_data, run.valid_data)
+    run.model.eval()
+    users, items = torch.randint(0, 61, (50,)), torch.randint(0, 41, (50,))
+    pairs = Interaction({run.config["USER_ID_FIELD"]: users, run.config["ITEM_ID_FIELD"]: items})
+    scores = run.model.full_sort_predict(users_of(run, range(61))).view(61, -1)
+    torch.testing.assert_close(run.model.predict(pairs), scores[users, items])
+
+
+@every_model
+def test_padding_user_and_users_without_interactions_never_enter_the_loss(checkerboard, name, options):
+    run = prepare(name, checkerboard, input_dropout=0.0, **options)
+    torch.testing.assert_close(
+        run.model.calculate_loss(users_of(run, [0, 3, 0, 7])), run.model.calculate_loss(users_of(run, [3, 7]))
+    )
+    loss = run.model.calculate_loss(users_of(run, [0]))
+    loss.backward()
+    assert loss.item() == 0.0
+
+
+@every_model
+def test_a_repeated_interaction_counts_once(working_folder, name, options):
+    pairs = [(f"u{user}", f"i{item}") for user in range(12) for item in range(user % 3, 12, 2)]
+    write_interactions(working_folder / "dataset", "repeated", pairs + pairs + pairs)
+    run = prepare(name, "repeated", **options)
+    histories = run.model.histories
+    assert histories.rows(torch.arange(13))[1:].tolist() == user_rows(run).tolist()
+    assert histories.lengths(torch.arange(1, 13)).tolist() == user_rows(run).sum(axis=1).tolist()
+
+
+def test_input_dropout_drops_from_the_input_and_keeps_the_whole_target(checkerboard):
+    run = prepare("ELSA", checkerboard, input_dropout=0.5)
+    users = users_of(run, range(1, 61))
+    full = torch.from_numpy(user_rows(run))
+    seen = []
+    run.model.register_forward_pre_hook(lambda model, inputs: seen.append(inputs[0]))
+    run.model.train()
+    run.model.calculate_loss(users)
+    (dropped,) = seen
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    assert ((dropped > 0) <= (full > 0)).all()
+    share = (dropped > 0).sum() / full.sum()
+    assert 0.4 < share < 0.6
+    run.model.eval()
+    run.model.calculate_loss(users)
+    assert torch.equal(seen[1], full)
+
+
+def test_a_state_of_another_shape_or_model_is_refused_in_one_line(checkerboard):
+    run, other = prepare("ELSA", checkerboard), prepare("ELSA", checkerboard, embedding_size=8)
+    with pytest.raises(CheckpointError, match="holds 40 items of embedding_size 8, but the data set has 40") as error:
+        run.model.load_state_dict(other.model.state_dict())
+    assert "\n" not in str(error.value)
+    with pytest.raises(CheckpointError, match="holds no ELSA"):
+        run.model.load_state_dict(prepare("MultiDAE", checkerboard).model.state_dict())
+
+
+def test_histories_stay_sparse(checkerboard):
+    run = prepare("SparseELSA", checkerboard)
+    assert len(run.model.histories.item_indices) == user_rows(run).sum()
+    assert not any("histor" in name for name in run.model.state_dict())

@@ -16,6 +16,7 @@ from recbole.config import Config
 from recbole.quick_start import quick_start
 
 from recbole_sparse_elsa import recbole_repairs
+from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.model import elsa, sparse_elsa
 from recbole_sparse_elsa.trainer import PruningTrainer
 
@@ -69,6 +70,10 @@ def _check_our_options(config):
     if config.model in _MODEL_MODULES:
         config.model_class.check_options(config)
         PruningTrainer.check_schedule(config, config.model_class.schedule_of(config))
+    elif config["resume"]:
+        raise OptionError(
+            f"resume is {config['resume']}, but {config.model} cannot be resumed: only {' and '.join(_MODEL_MODULES)} can"
+        )
 
 
 _original = {"run_recboles": quick_start.run_recboles, "objective_function": quick_start.objective_function}

@@ -122,7 +122,8 @@ def _silence_harmless_warnings():
     warnings.filterwarnings("ignore", r"`torch\.cuda\.amp\.", FutureWarning, module=ours)
     # pandas >= 3.1 wants its inplace=True to be given up by pandas 4.
     warnings.filterwarnings("ignore", "The inplace keyword in", DeprecationWarning, module=ours)
-    # pandas >= 3: the fillna that does nothing, see _repair_missing_values.
+    # pandas 2 warns that the fillna of _repair_missing_values will do nothing, pandas >= 3 that it does nothing.
+    warnings.filterwarnings("ignore", "A value is trying to be set on a copy", FutureWarning, module=ours)
     if hasattr(pd.errors, "ChainedAssignmentError"):
         warnings.filterwarnings("ignore", category=pd.errors.ChainedAssignmentError, module=ours)
 
@@ -550,8 +551,13 @@ def _repair_lengths_of_sequences():
     pandas >= 3 gives the length of the series: no data set with a sequence field can be read, ml-100k's own .item
     included. Only calls from RecBole's data modules are changed. Can go when RecBole uses map.
     """
-    if list(np.atleast_1d(pd.Series([[1, 2], [3]]).agg(len))) == [2, 1]:
-        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # pandas >= 2.1 announces the change
+            if np.array_equal(pd.Series([[1, 2], [3]]).agg(len), [2, 1]):
+                return
+    except FutureWarning:
+        pass
 
     def make(original):
         def agg(self, func=None, *args, **kwargs):

@@ -8,6 +8,9 @@ import torch
 
 from recbole_sparse_elsa.errors import CheckpointError
 
+# What this process wrote it need not be warned of.
+_written_here = set()
+
 
 def read_checkpoint(path, map_location=None):
     """Read a checkpoint that a RecBole trainer wrote.
@@ -32,7 +35,8 @@ def read_checkpoint(path, map_location=None):
     CheckpointError
         The file is missing, cannot be read, is cut off, or is not a RecBole checkpoint.
     """
-    logging.getLogger().info(f"Reading {path}: a checkpoint is a pickle, which can run code; it must be one you trust")
+    if os.path.abspath(path) not in _written_here:
+        logging.getLogger().info(f"Reading {path}: a checkpoint is a pickle, which can run code; it must be one you trust")
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=False)
     except FileNotFoundError as error:
@@ -62,6 +66,7 @@ def write_checkpoint(state, path) -> None:
     try:
         torch.save(state, temporary, pickle_protocol=4)
         os.replace(temporary, path)
+        _written_here.add(os.path.abspath(path))
     except BaseException:
         if os.path.exists(temporary):
             os.remove(temporary)

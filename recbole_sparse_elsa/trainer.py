@@ -44,7 +44,7 @@ class PruningTrainer(Trainer):
     def __init__(self, config, model):
         super().__init__(config, model)
         self._final_eval_step = self.eval_step
-        self._state_to_restore = None
+        self._random_state_to_restore = None
         if config["resume"]:
             self.resume_checkpoint(config["resume"])
 
@@ -79,9 +79,9 @@ class PruningTrainer(Trainer):
     def fit(self, train_data, *args, **kwargs):
         """Train as RecBole's Trainer does, on batches of users; see `recbole.trainer.Trainer.fit`."""
         users = UserDataLoader(self.config, train_data._dataset, train_data._sampler, shuffle=True)
-        if self._state_to_restore is not None:
-            _restore_random_state(self._state_to_restore, users)
-            self._state_to_restore = None
+        if self._random_state_to_restore is not None:
+            _restore_random_state(self._random_state_to_restore, users)
+            self._random_state_to_restore = None
         self._saves = kwargs.get("saved", True)
         result = super().fit(users, *args, **kwargs)
         if self._saves and os.path.exists(self._resume_file):
@@ -142,18 +142,6 @@ class PruningTrainer(Trainer):
     def _resume_file(self):
         return self.saved_model_file.removesuffix(".pth") + _RESUME_SUFFIX
 
-    def _checkpoint(self, epoch):
-        return {
-            "config": self.config,
-            "epoch": epoch,
-            "cur_step": self.cur_step,
-            "best_valid_score": self.best_valid_score,
-            "best_valid_result": self.best_valid_result,
-            "state_dict": self.model.state_dict(),
-            "other_parameter": self.model.other_parameter(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
     def _save_resume_point(self, train_data, epoch_idx):
         """Save the state at the end of the epoch before ``epoch_idx``, where everything that follows is determined."""
         save_step = self.config["save_step"]
@@ -162,7 +150,18 @@ class PruningTrainer(Trainer):
             return
         if not self.config["single_spec"] and self.config["local_rank"] != 0:
             return
-        state = {**self._checkpoint(done), **_random_state(train_data)}
+        state = {
+            "config": self.config,
+            "epoch": done,
+            "cur_step": self.cur_step,
+            "best_valid_score": self.best_valid_score,
+            "best_valid_result": self.best_valid_result,
+            "best_model_file": os.path.basename(self.saved_model_file),
+            "state_dict": self.model.state_dict(),
+            "other_parameter": self.model.other_parameter(),
+            "optimizer": self.optimizer.state_dict(),
+            "random_state": _random_state(train_data),
+        }
         write_checkpoint(state, self._resume_file)
         if done - self.start_epoch < save_step:
             self.logger.info(f"If this run is interrupted, go on with --resume={self._resume_file}")
@@ -173,7 +172,7 @@ class PruningTrainer(Trainer):
         Parameters
         ----------
         resume_file : str or os.PathLike
-            A file that an interrupted run left (its best model stays where it is), or a best model.
+            The file that an interrupted run left, beside its best model.
 
         Raises
         ------
@@ -186,19 +185,21 @@ class PruningTrainer(Trainer):
             saved, asked = checkpoint["config"][option], self.config[option]
             if saved != asked:
                 raise CheckpointError(f"{resume_file} was saved with {option} {saved}, but {option} is {asked}")
-        missing = {"epoch", "cur_step", "best_valid_score", "best_valid_result", "optimizer"} - checkpoint.keys()
-        if missing:
-            raise CheckpointError(f"{resume_file} cannot be resumed from: it lacks {', '.join(sorted(missing))}")
+        if "best_model_file" not in checkpoint:
+            raise CheckpointError(
+                f"{resume_file} cannot be resumed from: it is a best model, without the state of its training; resume "
+                f"from the file that an interrupted run left, whose name ends in {_RESUME_SUFFIX}"
+            )
         self.model.load_state_dict(checkpoint["state_dict"])
-        self.model.load_other_parameter(checkpoint.get("other_parameter"))
+        self.model.load_other_parameter(checkpoint["other_parameter"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.start_epoch = checkpoint["epoch"] + 1
         self.cur_step = checkpoint["cur_step"]
         self.best_valid_score = checkpoint["best_valid_score"]
         self.best_valid_result = checkpoint["best_valid_result"]
-        self._state_to_restore = checkpoint if "torch_random_state" in checkpoint else None
+        self._random_state_to_restore = checkpoint["random_state"]
         # The best model so far stays the run's best model, under its own name.
-        self.saved_model_file = resume_file.removesuffix(_RESUME_SUFFIX).removesuffix(".pth") + ".pth"
+        self.saved_model_file = os.path.join(os.path.dirname(resume_file), checkpoint["best_model_file"])
         if self.best_valid_result is not None and not os.path.exists(self.saved_model_file):
             raise CheckpointError(f"{resume_file} belongs to the best model {self.saved_model_file}, which is missing")
         self.logger.info(f"Resuming from {resume_file} at epoch {self.start_epoch}")
@@ -207,18 +208,18 @@ class PruningTrainer(Trainer):
 def _random_state(train_data):
     """The states of all random number generators that training draws from."""
     return {
-        "torch_random_state": torch.get_rng_state(),
-        "cuda_random_states": torch.cuda.get_rng_state_all(),
-        "numpy_random_state": np.random.get_state(),
-        "python_random_state": random.getstate(),
-        "batch_order_random_state": train_data.generator.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all(),
+        "numpy": np.random.get_state(),
+        "python": random.getstate(),
+        "order of batches": train_data.generator.get_state(),
     }
 
 
-def _restore_random_state(checkpoint, train_data):
-    torch.set_rng_state(checkpoint["torch_random_state"].cpu())
-    if len(checkpoint["cuda_random_states"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([state.cpu() for state in checkpoint["cuda_random_states"]])
-    np.random.set_state(checkpoint["numpy_random_state"])
-    random.setstate(checkpoint["python_random_state"])
-    train_data.generator.set_state(checkpoint["batch_order_random_state"].cpu())
+def _restore_random_state(state, train_data):
+    torch.set_rng_state(state["torch"].cpu())
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([device_state.cpu() for device_state in state["cuda"]])
+    np.random.set_state(state["numpy"])
+    random.setstate(state["python"])
+    train_data.generator.set_state(state["order of batches"].cpu())

@@ -1,4 +1,5 @@
 import logging
+import shutil
 
 import pytest
 import torch
@@ -23,7 +24,14 @@ def test_reads_what_was_written(path, caplog):
         checkpoint = read_checkpoint(path, "cpu")
     assert checkpoint["config"] == {"model": "BPR"}
     assert torch.equal(checkpoint["state_dict"]["weight"], STATE["state_dict"]["weight"])
-    assert "pickle" in caplog.text and "trust" in caplog.text
+    assert "pickle" not in caplog.text
+
+
+def test_says_that_a_checkpoint_from_elsewhere_must_be_one_that_is_trusted(path, tmp_path, caplog):
+    shutil.copy(path, tmp_path / "from elsewhere.pth")
+    with caplog.at_level(logging.INFO):
+        read_checkpoint(tmp_path / "from elsewhere.pth")
+    assert "from elsewhere.pth: a checkpoint is a pickle" in caplog.text and "trust" in caplog.text
 
 
 def test_reads_objects_that_weights_only_refuses(tmp_path):

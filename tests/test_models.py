@@ -56,7 +56,7 @@ def test_elsa_agrees_with_a_naive_dense_computation(checkerboard):
 def test_sparse_elsa_with_k_equal_to_d_is_elsa(checkerboard):
     results, weights = [], []
     for name, options in (("ELSA", {}), ("SparseELSA", {"k": 16})):
-        run = prepare(name, checkerboard, **options)
+        run = prepare(name, checkerboard, input_dropout=0.5, **options)
         results.append(run.trainer.fit(run.train_data, run.valid_data))
         weights.append(run.model.item_embedding.weight)
     assert results[0] == results[1]
@@ -65,7 +65,7 @@ def test_sparse_elsa_with_k_equal_to_d_is_elsa(checkerboard):
 
 @every_model
 def test_finds_the_checkerboard(checkerboard, name, options):
-    run = prepare(name, checkerboard, **options)
+    run = prepare(name, checkerboard, epochs=30, **options)
     run.trainer.fit(run.train_data, run.valid_data)
     result = run.trainer.evaluate(run.test_data)
     assert result["recall@10"] == 1.0

@@ -66,7 +66,7 @@ def test_the_main_job_runs_as_written(tmp_path):
 
 def test_the_python_example_runs(tmp_path):
     example = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
-    code = example.replace('{"k": 16}', '{"k": 16, "epochs": 20, "show_progress": False}') + "\nprint(sorted(result))"
+    code = example.replace('{"k": 16}', '{"k": 16, "epochs": 22, "show_progress": False}') + "\nprint(sorted(result))"
     result = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": TOP},

@@ -230,7 +230,10 @@ def test_resuming_from_what_does_not_fit_is_refused_in_one_line(checkerboard, wo
     with pytest.raises(CheckpointError, match="cut-resume.pth"):
         prepare("SparseELSA", checkerboard, **SPARSE, resume=str(cut))
     assert cut.read_bytes() == whole[: len(whole) // 2]
-    os.remove(resume_file.replace("-resume", ""))
+    best_model = resume_file.replace("-resume", "")
+    with pytest.raises(CheckpointError, match="it is a best model"):
+        prepare("SparseELSA", checkerboard, **SPARSE, resume=best_model)
+    os.remove(best_model)
     with pytest.raises(CheckpointError, match="best model .* is missing"):
         prepare("SparseELSA", checkerboard, **SPARSE, resume=resume_file)
 

@@ -4,16 +4,21 @@ Importing this package repairs RecBole 1.2.1 where today's Python stack breaks i
 the models ELSA and SparseELSA by name.
 """
 
-import recbole
+try:
+    from recbole import __version__ as _recbole_version
+except ModuleNotFoundError:
+    _recbole_version = None
 
 __version__ = "0.1.0"
 
 RECBOLE_VERSION = "1.2.1"
 
-if recbole.__version__ != RECBOLE_VERSION:
+# RecBole cannot be among the declared dependencies (see setup.cfg), so no installer sees to its version.
+if _recbole_version != RECBOLE_VERSION:
     raise ImportError(
-        f"recbole_sparse_elsa {__version__} needs RecBole {RECBOLE_VERSION}, but recbole {recbole.__version__} is "
-        f'installed; run: pip install --no-deps "recbole=={RECBOLE_VERSION}"'
+        f"recbole_sparse_elsa {__version__} needs RecBole {RECBOLE_VERSION}, but "
+        f"{f'recbole {_recbole_version}' if _recbole_version else 'no recbole'} is installed; run: "
+        f'pip install --no-deps "recbole=={RECBOLE_VERSION}"'
     )
 
 from recbole_sparse_elsa import recbole_repairs  # noqa: E402

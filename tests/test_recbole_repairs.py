@@ -857,7 +857,6 @@ def test_case_study_of_a_user_without_test_interactions(working_folder):
 
 
 def test_exhaustive_search(checkerboard):
-    pytest.importorskip("hyperopt")
     with open("fixed.yaml", "w") as file:
         file.write(f"model: EASE\ndataset: {checkerboard}\nshow_progress: False\nstate: ERROR\n")
     space = {"choice": {"reg_weight": [1.0, 250.0]}}

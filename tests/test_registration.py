@@ -54,10 +54,17 @@ def test_a_hook_whose_signature_changed_is_named(monkeypatch):
         recbole_registration.register()
 
 
-def test_another_recbole_version_is_refused():
-    result = python("import recbole; recbole.__version__ = '1.2.0'; import recbole_sparse_elsa")
-    assert 'needs RecBole 1.2.1, but recbole 1.2.0 is installed; run: pip install --no-deps "recbole==1.2.1"' in (
-        result.stderr
+@pytest.mark.parametrize(
+    "setting, found",
+    [
+        ("import recbole; recbole.__version__ = '1.2.0'", "recbole 1.2.0"),
+        ("import sys; sys.modules['recbole'] = None", "no recbole"),
+    ],
+)
+def test_another_recbole_version_or_none_is_refused_with_the_command_that_helps(setting, found):
+    result = python(f"{setting}; import recbole_sparse_elsa")
+    assert result.stderr.splitlines()[-1].endswith(
+        f'needs RecBole 1.2.1, but {found} is installed; run: pip install --no-deps "recbole==1.2.1"'
     )
 
 
@@ -119,7 +126,6 @@ def test_objective_function(checkerboard):
 
 
 def test_hyper_tuning(checkerboard):
-    pytest.importorskip("hyperopt")
     from recbole.trainer import HyperTuning
 
     with open("space.hyper", "w") as file:

@@ -13,6 +13,9 @@ from torch import optim
 from recbole_sparse_elsa.checkpoint import read_checkpoint, write_checkpoint
 from recbole_sparse_elsa.errors import CheckpointError, OptionError
 
+# The compact form is the faster one from this many times fewer non-zeros than latent dimensions on.
+COMPACT_FROM = 12
+
 _RESUME_SUFFIX = "-resume.pth"
 
 
@@ -107,19 +110,36 @@ class PruningTrainer(Trainer):
         k = schedule.k_at(epoch_idx)
         restart = layer.initial_weight is not None
         if (layer.nonzeros() > k).any():
-            layer.prune(k, restart=restart)
+            self._change_layer(lambda: layer.prune(k, restart=restart))
             if restart:
                 self.optimizer.state.clear()
-            else:
-                self._forget_momentum_outside(layer.weight, layer.support)
         if restart and epoch_idx >= schedule.first_final_epoch:
             layer.forget_initial_weight()
+        if not layer.is_compact and self._compact_is_due(layer):
+            self._change_layer(layer.compress)
 
-    def _forget_momentum_outside(self, weight, support):
-        # What is left of a pruned entry's momentum would move it away from 0 again.
-        for state in self.optimizer.state[weight].values():
-            if torch.is_tensor(state) and state.shape == weight.shape:
-                state.mul_(support)
+    def _change_layer(self, change):
+        """Prune or compress the layer, and let the optimiser follow."""
+        layer = self.model.item_embedding
+        old_weight = layer.weight
+        select = change()
+        state = self.optimizer.state.pop(old_weight, {})
+        for name, value in state.items():
+            if torch.is_tensor(value) and value.shape == old_weight.shape:
+                # What is left of a pruned entry's momentum would move it away from 0 again.
+                state[name] = select(value)
+        self.optimizer.state[layer.weight] = state
+        self._optimize(layer.weight, instead_of=old_weight)
+
+    def _optimize(self, parameter, instead_of):
+        for group in self.optimizer.param_groups:
+            group["params"] = [parameter if old is instead_of else old for old in group["params"]]
+
+    def _compact_is_due(self, layer):
+        if self.config["embedding_form"] == "auto":
+            # A distributed wrapper counts on parameters that keep their size.
+            return self.config["single_spec"] and self._mean_nonzeros() * COMPACT_FROM <= layer.embedding_size
+        return self.config["embedding_form"] == "compact"
 
     def _mean_nonzeros(self):
         return self.model.item_embedding.nonzeros().double().mean().item()
@@ -190,8 +210,10 @@ class PruningTrainer(Trainer):
                 f"{resume_file} cannot be resumed from: it is a best model, without the state of its training; resume "
                 f"from the file that an interrupted run left, whose name ends in {_RESUME_SUFFIX}"
             )
+        fresh_weight = self.model.item_embedding.weight
         self.model.load_state_dict(checkpoint["state_dict"])
         self.model.load_other_parameter(checkpoint["other_parameter"])
+        self._optimize(self.model.item_embedding.weight, instead_of=fresh_weight)
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.start_epoch = checkpoint["epoch"] + 1
         self.cur_step = checkpoint["cur_step"]

@@ -8,7 +8,13 @@ from recbole.data.interaction import Interaction
 from conftest import prepare, write_interactions
 from recbole_sparse_elsa.errors import CheckpointError
 
-MODELS = [("ELSA", {}), ("SparseELSA", {}), ("SparseELSA", {"k": 16}), ("SparseELSA", {"restart": False})]
+MODELS = [
+    ("ELSA", {}),
+    ("SparseELSA", {}),
+    ("SparseELSA", {"k": 16}),
+    ("SparseELSA", {"restart": False}),
+    ("SparseELSA", {"embedding_form": "compact"}),
+]
 every_model = pytest.mark.parametrize("name, options", MODELS)
 
 
@@ -115,26 +121,39 @@ def test_a_repeated_interaction_counts_once(working_folder, name, options):
     write_interactions(working_folder / "dataset", "repeated", pairs + pairs + pairs)
     run = prepare(name, "repeated", **options)
     histories = run.model.histories
-    assert histories.rows(torch.arange(13))[1:].tolist() == user_rows(run).tolist()
+    assert histories.batch(torch.arange(13)).rows()[1:].tolist() == user_rows(run).tolist()
     assert histories.lengths(torch.arange(1, 13)).tolist() == user_rows(run).sum(axis=1).tolist()
 
 
-def test_input_dropout_drops_from_the_input_and_keeps_the_whole_target(checkerboard):
+def test_input_dropout_applies_in_training_only(checkerboard):
     run = prepare("ELSA", checkerboard, input_dropout=0.5)
     users = users_of(run, range(1, 61))
-    full = torch.from_numpy(user_rows(run))
-    seen = []
-    run.model.register_forward_pre_hook(lambda model, inputs: seen.append(inputs[0]))
-    run.model.train()
-    run.model.calculate_loss(users)
-    (dropped,) = seen
-    assert set(dropped.unique().tolist()) == {0.0, 2.0}
-    assert ((dropped > 0) <= (full > 0)).all()
-    share = (dropped > 0).sum() / full.sum()
-    assert 0.4 < share < 0.6
-    run.model.eval()
-    run.model.calculate_loss(users)
-    assert torch.equal(seen[1], full)
+    assert run.model.calculate_loss(users) != run.model.calculate_loss(users)
+    scores = [run.model.full_sort_predict(users) for _ in range(2)]
+    assert torch.equal(*scores)
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_both_forms_of_the_embeddings_train_alike(checkerboard, restart):
+    """To rounding, which training magnifies: hence few epochs, and a learning rate that does not oscillate."""
+    weights, losses = [], []
+    for form in ("dense", "compact", "auto"):
+        run = prepare("SparseELSA", checkerboard, embedding_form=form, restart=restart, epochs=6, learning_rate=0.01)
+        run.trainer.fit(run.train_data, run.valid_data)
+        assert run.model.item_embedding.is_compact == (form == "compact")
+        weights.append(run.model.item_embedding().detach())
+        losses.append(list(run.trainer.train_loss_dict.values()))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    torch.testing.assert_close(weights[1], weights[0], rtol=0, atol=1e-3)
+    assert torch.equal(weights[2], weights[0])
+
+
+def test_the_compact_form_is_chosen_once_it_is_the_faster(checkerboard):
+    run = prepare("SparseELSA", checkerboard, embedding_size=64, k=4)
+    run.trainer.fit(run.train_data, run.valid_data)
+    assert run.model.item_embedding.is_compact
+    assert run.model.item_embedding.weight.shape == (40 * 4,)
+    assert all(state.numel() <= 40 * 4 for state in run.trainer.optimizer.state[run.model.item_embedding.weight].values())
 
 
 def test_a_state_of_another_shape_or_model_is_refused_in_one_line(checkerboard):

@@ -16,6 +16,12 @@ def test_rows_are_the_users_items_whatever_the_batch(histories, data):
     items = torch.tensor([item for history in histories for item in sorted(history)], dtype=torch.int64)
     users = data.draw(st.lists(st.integers(0, len(histories) - 1), max_size=8))
     user_histories = UserHistories(pointers, items, n_items=7)
-    rows = user_histories.rows(torch.tensor(users, dtype=torch.int64))
+    batch = user_histories.batch(torch.tensor(users, dtype=torch.int64))
+    rows = batch.rows()
     assert rows.tolist() == [[float(item in histories[user]) for item in range(7)] for user in users]
     assert user_histories.lengths(torch.arange(len(histories))).tolist() == [len(items) for items in histories]
+    assert torch.equal(batch.columns(), rows.T)
+    assert torch.equal(batch.sparse_rows().to_dense(), rows)
+    assert torch.equal(batch.sparse_columns().to_dense(), rows.T)
+    parts = list(batch.split(data.draw(st.integers(1, 9))))
+    assert torch.equal(torch.cat([part.rows() for part in parts]) if parts else rows, rows)

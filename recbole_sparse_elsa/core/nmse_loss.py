@@ -1,30 +1,135 @@
-"""The loss of ELSA and Sparse ELSA."""
+"""The loss of ELSA and Sparse ELSA, with its gradient, on one users x items matrix in all."""
 
 import torch
-from torch.nn import functional as F
+
+from recbole_sparse_elsa.core.sparse_products import Support
+from recbole_sparse_elsa.core.user_histories import UserBatch
 
 
-def nmse_loss(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Normalised squared error between predicted and observed user rows.
+def nmse_loss_and_gradient_(reconstruction: torch.Tensor, batch: UserBatch) -> torch.Tensor:
+    """Normalised squared error of a batch of users, and its gradient in place of the reconstruction.
 
-    Both rows are scaled to L2 norm 1; the squared distance of each pair is summed over the items and averaged over the
-    users, which equals ``2 (1 - cos(prediction, target))``. ELSA's NMSE (method page, section 1; Vančura et al.,
-    RecSys 2022) averages over the items too. That factor ``1 / n_items`` only rescales the gradient, so it is left out
-    here: the size of the gradient, and with it the meaning of an optimiser's epsilon, does not depend on the catalogue.
+    The prediction ``ŷ = relu(x̃ Â Âᵀ - x̃)`` of a user is compared with all of the user's interactions ``x``: both rows
+    are scaled to L2 norm 1, and the squared distance is summed over the items, which equals ``2 (1 - cos(ŷ, x))``, or 1
+    if the prediction is zero. ELSA's NMSE (method page, section 1; Vančura et al., RecSys 2022) averages over the items
+    too. That factor ``1 / n_items`` only rescales the gradient, so it is left out here: the size of the gradient, and
+    with it the meaning of an optimiser's epsilon, does not depend on the catalogue.
 
     Parameters
     ----------
-    prediction : torch.Tensor
-        Predicted rows, float, shape ``(n_users, n_items)``. A row of zeros stays one: its squared distance is 1.
-    target : torch.Tensor
-        Observed rows, float, same shape.
+    reconstruction : torch.Tensor
+        ``X̃ Â Âᵀ``: float, shape ``(n_users, n_items)``, any strides. Overwritten by the gradient of the loss's sum over
+        the users with respect to it.
+    batch : UserBatch
+        The users, each with at least one interaction.
 
     Returns
     -------
     torch.Tensor
-        Scalar in [0, 4], float32 at least (half precision inputs are normalised in float32).
+        float32, shape ``(n_users,)``: the loss of each user, in [0, 2].
     """
-    # Under autocast the rows arrive in half precision, in which the squares of a long row lose what tells users apart.
-    dtype = torch.promote_types(prediction.dtype, torch.float32)
-    difference = F.normalize(prediction.to(dtype), dim=1) - F.normalize(target.to(dtype), dim=1)
-    return difference.square().sum(dim=1).mean()
+    places = (batch.user_index, batch.item_index)
+    # What the input holds, and the interactions, are few: nothing users x items is needed for them.
+    at_interactions = (reconstruction[places] - batch.input_value.to(reconstruction.dtype)).relu_()
+    reconstruction.relu_()
+    reconstruction[places] = at_interactions
+    norm = torch.linalg.vector_norm(reconstruction, dim=1, dtype=torch.float32)
+    # A user whose items are unlike all others is predicted nothing, but for rounding, which scaling would blow up.
+    input_norm = torch.zeros_like(norm).index_add_(0, batch.user_index, batch.input_value.square()).sqrt()
+    is_predicted = norm > 16 * torch.finfo(reconstruction.dtype).eps * input_norm
+    inverse_norm = torch.where(is_predicted, 1 / norm, 0.0)
+    inverse_target_norm = batch.lengths.rsqrt()
+    product = torch.zeros_like(norm).index_add_(0, batch.user_index, at_interactions.float())
+    cosine = product * inverse_norm * inverse_target_norm
+
+    # d(-2 cos)/dŷ = 2 cos ŷ / |ŷ|² - 2 x / (|ŷ| |x|), where ŷ > 0; the first part is zero elsewhere by itself.
+    reconstruction.mul_((2 * cosine * inverse_norm.square()).to(reconstruction.dtype)[:, None])
+    towards_target = (2 * inverse_norm * inverse_target_norm)[batch.user_index].to(reconstruction.dtype)
+    reconstruction[places] -= towards_target * (at_interactions > 0)
+    return 1 + is_predicted - 2 * cosine
+
+
+def dense_nmse_loss(item_embeddings: torch.Tensor, batch: UserBatch) -> torch.Tensor:
+    """Mean NMSE loss of a batch under dense item embeddings.
+
+    Parameters
+    ----------
+    item_embeddings : torch.Tensor
+        ``Â``: float32, shape ``(n_items, embedding_size)``.
+    batch : UserBatch
+        The users, each with at least one interaction.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar float32, differentiable with respect to ``item_embeddings``. Under autocast the large products are
+        taken in its precision, norms and sums in float32.
+    """
+    device = item_embeddings.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else item_embeddings.dtype
+
+    def loss_and_gradient(item_embeddings):
+        user_rows, item_rows = batch.sparse_rows(), batch.sparse_columns()
+        user_vectors = user_rows @ item_embeddings
+        factors, vectors = item_embeddings.to(dtype), user_vectors.to(dtype)
+        gradient_of_reconstruction = vectors @ factors.T
+        losses = nmse_loss_and_gradient_(gradient_of_reconstruction, batch)
+        gradient_of_vectors = (gradient_of_reconstruction @ factors).to(item_embeddings.dtype)
+        gradient = (gradient_of_reconstruction.T @ vectors).to(item_embeddings.dtype)
+        gradient += item_rows @ gradient_of_vectors
+        return losses.mean(), gradient.div_(batch.n_users)
+
+    with torch.autocast(device, enabled=False):
+        return _LossWithGradient.apply(item_embeddings, loss_and_gradient)
+
+
+def sparse_nmse_loss(values: torch.Tensor, support: Support, batch: UserBatch, users_per_block: int) -> torch.Tensor:
+    """Mean NMSE loss of a batch under sparse item embeddings, at a cost that follows their non-zeros.
+
+    Parameters
+    ----------
+    values : torch.Tensor
+        The non-zeros of ``Â``: float32, shape ``(n_nonzeros,)``.
+    support : Support
+        Their places.
+    batch : UserBatch
+        The users, each with at least one interaction.
+    users_per_block : int
+        Users whose predictions are held at a time.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar float32, differentiable with respect to ``values``.
+    """
+
+    def loss_and_gradient(values):
+        item_embeddings, transposed = support.matrix(values), support.transposed_matrix(values)
+        loss, gradient = values.new_zeros(()), torch.zeros_like(values)
+        for block in batch.split(users_per_block):
+            inputs = block.columns()
+            user_vectors = transposed @ inputs
+            gradient_of_reconstruction = item_embeddings @ user_vectors
+            loss += nmse_loss_and_gradient_(gradient_of_reconstruction.T, block).sum()
+            gradient_of_vectors = transposed @ gradient_of_reconstruction
+            gradient += support.sampled_product(gradient_of_reconstruction, user_vectors)
+            gradient += support.sampled_product(inputs, gradient_of_vectors)
+        return loss / batch.n_users, gradient.div_(batch.n_users)
+
+    with torch.autocast(values.device.type, enabled=False):
+        return _LossWithGradient.apply(values, loss_and_gradient)
+
+
+class _LossWithGradient(torch.autograd.Function):
+    """A loss that is computed together with its gradient, so that nothing large outlives the forward pass."""
+
+    @staticmethod
+    def forward(ctx, parameters, loss_and_gradient):
+        loss, gradient = loss_and_gradient(parameters)
+        ctx.save_for_backward(gradient)
+        return loss
+
+    @staticmethod
+    def backward(ctx, gradient_of_output):
+        (gradient,) = ctx.saved_tensors
+        return gradient_of_output * gradient, None

@@ -4,6 +4,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from recbole_sparse_elsa.core.nmse_loss import dense_nmse_loss, sparse_nmse_loss
+from recbole_sparse_elsa.core.sparse_products import Support
+from recbole_sparse_elsa.core.user_histories import UserBatch
+
+# A block of predictions of this many float32 (4 MB) stays in the cache between the passes over it.
+_BLOCK_SIZE = 2**20
+
 
 class TopKEmbedding(nn.Module):
     """Item embeddings with a bounded number of non-zeros in each row (method page, section 2; WWW 2026, section 3).
@@ -12,8 +19,10 @@ class TopKEmbedding(nn.Module):
     reaches only the support, so supports are nested as the number of non-zeros shrinks. Every product uses the rows
     scaled to L2 norm 1.
 
-    How the support is stored is the layer's own affair: a dense matrix with a mask. Users of the layer go through
-    `reconstruct`, `encode`, `rows` and `prune`, and rows may differ in their number of non-zeros.
+    How the support is stored is the layer's own affair. In the dense form, ``weight`` is the whole matrix, with a mask
+    once it is pruned; after `compress`, the compact form, it is only the non-zeros, so that gradients, the optimiser's
+    state and the cost of a step shrink with them. Users of the layer go through its methods, which are the same for
+    both. Rows may differ in their number of non-zeros.
 
     Parameters
     ----------
@@ -25,60 +34,64 @@ class TopKEmbedding(nn.Module):
     Attributes
     ----------
     weight : torch.nn.Parameter
-        float32, shape ``(n_items, embedding_size)``, Xavier-uniform at first. `prune` sets what it
-        removes to 0; the gradient there is 0 from then on.
+        float32, Xavier-uniform at first. Dense form: ``(n_items, embedding_size)``, 0 where pruned. Compact form:
+        ``(n_nonzeros,)``, row by row. A new Parameter whenever its shape changes.
     support : torch.Tensor or None
-        bool, same shape: the entries kept; None while all are.
+        Dense form: bool, ``(n_items, embedding_size)``, the entries kept; None while all are.
+    row_pointers, column_indices : torch.Tensor or None
+        Compact form: int32, the places of the non-zeros (CSR).
     initial_weight : torch.Tensor or None
-        The values to which a restart returns; None unless `keep_initial_weight` was called.
+        The values to which a restart returns, in the form of ``weight``; None unless `keep_initial_weight` was called.
     """
 
     def __init__(self, n_items: int, embedding_size: int):
         super().__init__()
+        self.n_items = n_items
+        self.embedding_size = embedding_size
         self.weight = nn.Parameter(torch.empty(n_items, embedding_size))
         nn.init.xavier_uniform_(self.weight)
-        self.register_buffer("support", None)
-        self.register_buffer("initial_weight", None)
+        # The compact weight does not tell the shape of the matrix, and a saved state should.
+        self.register_buffer("shape", torch.tensor([n_items, embedding_size]))
+        for name in _CHANGING_BUFFERS:
+            self.register_buffer(name, None)
+        self._compact_support = None
 
     @property
-    def n_items(self) -> int:
-        """Number of items."""
-        return self.weight.shape[0]
-
-    @property
-    def embedding_size(self) -> int:
-        """Width d of the embeddings."""
-        return self.weight.shape[1]
+    def is_compact(self) -> bool:
+        """Whether only the non-zeros are stored."""
+        return self.row_pointers is not None
 
     def forward(self) -> torch.Tensor:
         """The item embeddings as a dense matrix: float32, shape ``(n_items, embedding_size)``, rows of norm 1."""
+        if self.is_compact:
+            return self._places().matrix(self._unit_values()).to_dense()
         weight = self.weight if self.support is None else self.weight * self.support
         return F.normalize(weight, dim=1)
 
-    def reconstruct(self, user_rows: torch.Tensor) -> torch.Tensor:
-        """Users in, users out: ``X Â Âᵀ``, from and to float of shape ``(n_users, n_items)``."""
-        item_embeddings = self()
-        return user_rows @ item_embeddings @ item_embeddings.T
-
-    def encode(self, user_rows: torch.Tensor) -> torch.Tensor:
-        """The user vectors ``X Â``: from ``(n_users, n_items)`` to ``(n_users, embedding_size)``."""
-        return user_rows @ self()
-
-    def rows(self, items: torch.Tensor) -> torch.Tensor:
-        """The embeddings of some items, rows of norm 1: from int64 ``(n,)`` to float32 ``(n, embedding_size)``."""
-        weight = self.weight[items] if self.support is None else self.weight[items] * self.support[items]
-        return F.normalize(weight, dim=1)
-
-    def keep_initial_weight(self) -> None:
-        """Remember the present values, so that `prune` can restart from them (lottery-ticket style)."""
-        self.initial_weight = self.weight.detach().clone()
-
-    def forget_initial_weight(self) -> None:
-        """Free the remembered values once no prune will restart any more."""
-        self.initial_weight = None
+    def nmse_loss(self, batch: UserBatch) -> torch.Tensor:
+        """Mean NMSE loss of predicting a batch of users from their input; see `nmse_loss_and_gradient_`."""
+        if self.is_compact:
+            users_per_block = max(64, _BLOCK_SIZE // self.n_items) if self.weight.device.type == "cpu" else batch.n_users
+            return sparse_nmse_loss(self._unit_values(), self._places(), batch, users_per_block)
+        return dense_nmse_loss(self(), batch)
 
     @torch.no_grad()
-    def prune(self, nonzeros, restart: bool = False) -> None:
+    def reconstruct(self, batch: UserBatch) -> torch.Tensor:
+        """The reconstructed users ``X̃ Â Âᵀ``: float32, shape ``(n_users, n_items)``; not differentiable."""
+        if self.is_compact:
+            values, places = self._unit_values(), self._places()
+            return (places.matrix(values) @ (places.transposed_matrix(values) @ batch.columns())).T
+        item_embeddings = self()
+        return (batch.sparse_rows() @ item_embeddings) @ item_embeddings.T
+
+    @torch.no_grad()
+    def encode(self, batch: UserBatch) -> torch.Tensor:
+        """The user vectors ``X̃ Â``: float32, shape ``(n_users, embedding_size)``; not differentiable."""
+        if self.is_compact:
+            return (self._places().transposed_matrix(self._unit_values()) @ batch.columns()).T
+        return batch.sparse_rows() @ self()
+
+    def prune(self, nonzeros, restart: bool = False):
         """Keep only the entries of largest magnitude in each row.
 
         Parameters
@@ -88,6 +101,12 @@ class TopKEmbedding(nn.Module):
             what the row has now: a pruned entry does not come back.
         restart : bool
             Put the kept entries back to their initial values; needs `keep_initial_weight`.
+
+        Returns
+        -------
+        callable
+            Does to a tensor of the old weight's shape (an optimiser's moments) what was done to the weight: sets to 0,
+            or leaves out, what belongs to pruned entries.
 
         Raises
         ------
@@ -105,24 +124,42 @@ class TopKEmbedding(nn.Module):
                 f"a row can keep between 1 and its present number of non-zeros, {int(present.min())} at the least; "
                 f"asked were {int(nonzeros.min())} to {int(nonzeros.max())}"
             )
+        if self.is_compact:
+            kept = self._largest_of_compact(nonzeros)
+            rows = self._places().row_of_entry[kept]
+            self._set_places(torch.bincount(rows, minlength=self.n_items), self.column_indices[kept])
+            return self._change_weight(lambda tensor: tensor[kept], restart)
         if (nonzeros < present).any():
-            self.support = self._largest_entries(nonzeros)
-        if restart:
-            # In place: optimisers and distributed wrappers hold this very parameter.
-            self.weight.copy_(self.initial_weight)
-        if self.support is not None:
-            self.weight.mul_(self.support)
+            self.support = self._largest_of_dense(nonzeros)
+        support = self.support
+        return self._change_weight(lambda tensor: tensor if support is None else tensor * support, restart)
 
-    def _largest_entries(self, nonzeros):
-        magnitude = self.weight.abs()
-        if self.support is not None:
-            magnitude.masked_fill_(~self.support, -1.0)
-        largest = magnitude.topk(int(nonzeros.max()), dim=1).indices
-        kept = torch.arange(largest.shape[1], device=largest.device) < nonzeros[:, None]
-        return torch.zeros_like(magnitude, dtype=torch.bool).scatter_(1, largest, kept)
+    def compress(self):
+        """Change from the dense form to the compact one; embeddings stay the same.
+
+        Returns
+        -------
+        callable
+            As of `prune`.
+        """
+        support = torch.ones_like(self.weight, dtype=torch.bool) if self.support is None else self.support
+        rows, columns = support.nonzero(as_tuple=True)
+        self._set_places(torch.bincount(rows, minlength=self.n_items), columns.int())
+        self.support = None
+        return self._change_weight(lambda tensor: tensor[rows, columns], restart=False)
+
+    def keep_initial_weight(self) -> None:
+        """Remember the present values, so that `prune` can restart from them (lottery-ticket style)."""
+        self.initial_weight = self.weight.detach().clone()
+
+    def forget_initial_weight(self) -> None:
+        """Free the remembered values once no prune will restart any more."""
+        self.initial_weight = None
 
     def nonzeros(self) -> torch.Tensor:
         """Number of entries kept of each item: int64, shape ``(n_items,)``."""
+        if self.is_compact:
+            return self.row_pointers.diff().long()
         if self.support is None:
             return torch.full((self.n_items,), self.embedding_size, device=self.weight.device)
         return self.support.sum(dim=1)
@@ -132,13 +169,64 @@ class TopKEmbedding(nn.Module):
 
         This is how the paper counts vector sizes (method page, section 3); row pointers are left out.
         """
-        if self.support is None:
+        nonzeros = self.nonzeros()
+        if (nonzeros == self.embedding_size).all():
             return 4.0 * self.embedding_size
-        return 8.0 * self.nonzeros().double().mean().item()
+        return 8.0 * nonzeros.double().mean().item()
+
+    def _places(self):
+        # Made anew only when the support changes; not part of the state, since the CSR buffers determine it.
+        if self._compact_support is None:
+            self._compact_support = Support(self.row_pointers, self.column_indices, self.embedding_size)
+        return self._compact_support
+
+    def _set_places(self, nonzeros, column_indices):
+        self.row_pointers = torch.cat([nonzeros.new_zeros(1), nonzeros.cumsum(0)]).int()
+        self.column_indices = column_indices
+        self._compact_support = None
+
+    def _unit_values(self):
+        row_of_entry = self._places().row_of_entry
+        squares = torch.zeros(self.n_items, device=self.weight.device).index_add(0, row_of_entry, self.weight.square())
+        return self.weight / squares.sqrt().clamp(min=1e-12)[row_of_entry]
+
+    @torch.no_grad()
+    def _change_weight(self, select, restart):
+        if self.initial_weight is not None:
+            self.initial_weight = select(self.initial_weight)
+        values = self.initial_weight.clone() if restart else select(self.weight.detach())
+        if values.shape == self.weight.shape:
+            self.weight.copy_(values)
+        else:
+            self.weight = nn.Parameter(values)
+        return select
+
+    def _largest_of_dense(self, nonzeros):
+        magnitude = self.weight.detach().abs()
+        if self.support is not None:
+            magnitude.masked_fill_(~self.support, -1.0)
+        largest = magnitude.topk(int(nonzeros.max()), dim=1).indices
+        kept = torch.arange(largest.shape[1], device=largest.device) < nonzeros[:, None]
+        return torch.zeros_like(magnitude, dtype=torch.bool).scatter_(1, largest, kept)
+
+    def _largest_of_compact(self, nonzeros):
+        row_of_entry = self._places().row_of_entry
+        by_magnitude = torch.argsort(self.weight.detach().abs(), descending=True, stable=True)
+        by_row = by_magnitude[torch.argsort(row_of_entry[by_magnitude], stable=True)]
+        rank_in_row = torch.arange(len(by_row), device=by_row.device) - self.row_pointers[row_of_entry]
+        return by_row[rank_in_row < nonzeros[row_of_entry]].sort().values
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
-        # Both buffers come and go during training, so their presence follows the saved state, not this module's.
-        for name in ("support", "initial_weight"):
+        # The form, and which buffers there are, changes during training: they follow the saved state, not this module.
+        for name in _CHANGING_BUFFERS:
             saved = state_dict.get(prefix + name)
             setattr(self, name, None if saved is None else torch.empty_like(saved, device=self.weight.device))
+        # An optimiser made before keeps the old Parameter if this one is new; see PruningTrainer.resume_checkpoint.
+        saved = state_dict.get(prefix + "weight")
+        if saved is not None and saved.shape != self.weight.shape:
+            self.weight = nn.Parameter(torch.empty_like(saved, device=self.weight.device))
+        self._compact_support = None
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+_CHANGING_BUFFERS = ("support", "row_pointers", "column_indices", "initial_weight")

@@ -1,6 +1,84 @@
 """The interactions of each user, kept sparse and turned dense one batch at a time."""
 
+from dataclasses import dataclass
+
 import torch
+
+
+@dataclass
+class UserBatch:
+    """A batch of users with their interactions, still sparse.
+
+    Attributes
+    ----------
+    user_index : torch.Tensor
+        int64, shape ``(n_interactions,)``: the place in the batch of each interaction's user, rising.
+    item_index : torch.Tensor
+        int64, same shape: the item of each interaction.
+    input_value : torch.Tensor
+        float32, same shape: what the model sees of each interaction, 0 where it was dropped from the input.
+    lengths : torch.Tensor
+        int64, shape ``(n_users,)``: number of interactions of each user.
+    n_items : int
+        Number of items.
+    """
+
+    user_index: torch.Tensor
+    item_index: torch.Tensor
+    input_value: torch.Tensor
+    lengths: torch.Tensor
+    n_items: int
+
+    @property
+    def n_users(self) -> int:
+        """Number of users in the batch."""
+        return len(self.lengths)
+
+    def rows(self) -> torch.Tensor:
+        """The input as dense rows: float32, shape ``(n_users, n_items)``."""
+        rows = torch.zeros(self.n_users, self.n_items, device=self.item_index.device)
+        rows[self.user_index, self.item_index] = self.input_value
+        return rows
+
+    def columns(self) -> torch.Tensor:
+        """The input as dense columns: float32, shape ``(n_items, n_users)``."""
+        columns = torch.zeros(self.n_items, self.n_users, device=self.item_index.device)
+        columns[self.item_index, self.user_index] = self.input_value
+        return columns
+
+    def sparse_rows(self) -> torch.Tensor:
+        """The input as a CSR tensor: float32, shape ``(n_users, n_items)``."""
+        pointers = torch.cat([self.lengths.new_zeros(1), self.lengths.cumsum(0)])
+        return torch.sparse_csr_tensor(
+            pointers.int(),
+            self.item_index.int(),
+            self.input_value,
+            size=(self.n_users, self.n_items),
+            check_invariants=False,
+        )
+
+    def sparse_columns(self) -> torch.Tensor:
+        """The input, transposed, as a CSR tensor: float32, shape ``(n_items, n_users)``."""
+        order = torch.argsort(self.item_index, stable=True)
+        counts = torch.bincount(self.item_index, minlength=self.n_items)
+        pointers = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return torch.sparse_csr_tensor(
+            pointers.int(),
+            self.user_index[order].int(),
+            self.input_value[order],
+            size=(self.n_items, self.n_users),
+            check_invariants=False,
+        )
+
+    def split(self, n_users: int):
+        """Yield batches of at most ``n_users`` users that together are this one."""
+        for first in range(0, self.n_users, n_users):
+            lengths = self.lengths[first : first + n_users]
+            start = int(self.lengths[:first].sum())
+            part = slice(start, start + int(lengths.sum()))
+            yield UserBatch(
+                self.user_index[part] - first, self.item_index[part], self.input_value[part], lengths, self.n_items
+            )
 
 
 class UserHistories:
@@ -37,24 +115,21 @@ class UserHistories:
         """Number of interactions of each of the users: int64, same shape as ``users``."""
         return self.row_pointers[users + 1] - self.row_pointers[users]
 
-    def rows(self, users: torch.Tensor) -> torch.Tensor:
-        """The dense rows of a batch of users.
+    def batch(self, users: torch.Tensor, input_dropout: float = 0.0) -> UserBatch:
+        """The interactions of a batch of users.
 
         Parameters
         ----------
         users : torch.Tensor
             int64, shape ``(n_batch_users,)``; a user may occur more than once.
-
-        Returns
-        -------
-        torch.Tensor
-            float32, shape ``(n_batch_users, n_items)``: 1 where the user has interacted with the item, else 0.
+        input_dropout : float
+            Probability, in [0, 1), with which an interaction is dropped from the input; those that stay are divided by
+            ``1 - input_dropout``.
         """
         lengths = self.lengths(users)
-        batch_row = torch.repeat_interleave(torch.arange(len(users), device=users.device), lengths)
+        user_index = torch.repeat_interleave(lengths)
         first = lengths.cumsum(0) - lengths
-        place_in_row = torch.arange(len(batch_row), device=users.device) - first[batch_row]
-        items = self.item_indices[self.row_pointers[users][batch_row] + place_in_row]
-        rows = torch.zeros(len(users), self.n_items, device=users.device)
-        rows[batch_row, items.long()] = 1.0
-        return rows
+        place_in_row = torch.arange(len(user_index), device=users.device) - first[user_index]
+        item_index = self.item_indices[self.row_pointers[users][user_index] + place_in_row].long()
+        input_value = torch.nn.functional.dropout(torch.ones(len(item_index), device=users.device), input_dropout)
+        return UserBatch(user_index, item_index, input_value, lengths, self.n_items)

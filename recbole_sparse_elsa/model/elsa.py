@@ -9,8 +9,8 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 from torch.nn import functional as F
 
-from recbole_sparse_elsa.core import PruningSchedule, TopKEmbedding, UserHistories, nmse_loss
-from recbole_sparse_elsa.errors import CheckpointError
+from recbole_sparse_elsa.core import PruningSchedule, TopKEmbedding, UserHistories
+from recbole_sparse_elsa.errors import CheckpointError, OptionError
 from recbole_sparse_elsa.options import require_number, require_whole_number
 
 
@@ -68,6 +68,8 @@ class ELSA(GeneralRecommender):
         require_whole_number(config, "save_step", at_least=0)
         require_number(config, "input_dropout", at_least=0, below=1)
         require_number(config, "nadam_epsilon", above=0)
+        if config["embedding_form"] not in ("auto", "dense", "compact"):
+            raise OptionError(f"embedding_form is {config['embedding_form']!r}, but must be auto, dense or compact")
         cls.schedule_of(config)
 
     @staticmethod
@@ -75,44 +77,42 @@ class ELSA(GeneralRecommender):
         """The pruning schedule that the options ask for."""
         return PruningSchedule.create("constant", config["embedding_size"], config["embedding_size"])
 
-    def forward(self, user_rows):
-        """Predicted rows ``relu(X Â Âᵀ - X)``: from and to float of shape ``(n_users, n_items - 1)``, no padding item."""
-        return F.relu(self.item_embedding.reconstruct(user_rows) - user_rows)
+    def forward(self, batch):
+        """Predicted rows ``relu(X̃ Â Âᵀ - X̃)`` of a UserBatch: float32, ``(n_users, n_items - 1)``, no padding item."""
+        reconstruction = self.item_embedding.reconstruct(batch)
+        reconstruction[batch.user_index, batch.item_index] -= batch.input_value
+        return reconstruction.relu_()
 
     def calculate_loss(self, interaction):
         """NMSE loss of a batch of users, of whom those without a training interaction are left out."""
         users = interaction[self.USER_ID]
-        target = self.histories.rows(users[self.histories.lengths(users) > 0])
-        if len(target) == 0:
+        users = users[self.histories.lengths(users) > 0]
+        if len(users) == 0:
             return self.item_embedding.weight.sum() * 0.0
         # The target stays whole: what was dropped from the input has to be predicted from the rest.
-        return nmse_loss(self(F.dropout(target, self.input_dropout, self.training)), target)
+        return self.item_embedding.nmse_loss(self.histories.batch(users, self.input_dropout))
 
     def predict(self, interaction):
         """Scores of user-item pairs: float32, shape ``(n_pairs,)``; 0 for the padding item."""
         users, inverse = torch.unique(interaction[self.USER_ID], return_inverse=True)
-        is_item = interaction[self.ITEM_ID] > 0
-        items = (interaction[self.ITEM_ID] - 1).clamp(min=0)
-        user_rows = self.histories.rows(users)
-        user_vectors = self.item_embedding.encode(user_rows)[inverse]
-        scores = (user_vectors * self.item_embedding.rows(items)).sum(dim=1) - user_rows[inverse, items]
-        return F.relu(scores) * is_item
+        scores = self.full_sort_predict({self.USER_ID: users}).view(len(users), -1)
+        return scores[inverse, interaction[self.ITEM_ID]]
 
     def full_sort_predict(self, interaction):
         """Scores of all items for each user: float32, shape ``(n_users * n_items,)``; 0 for the padding item."""
-        scores = self(self.histories.rows(interaction[self.USER_ID]))
-        return F.pad(scores, (1, 0)).view(-1)
+        scores = self(self.histories.batch(interaction[self.USER_ID]))
+        return F.pad(scores, (1, 0)).reshape(-1)
 
     def load_state_dict(self, state_dict, *args, **kwargs):
         """As in torch, but a catalogue or width other than this model's is refused in one line (CheckpointError)."""
-        saved = state_dict.get("item_embedding.weight")
+        saved = state_dict.get("item_embedding.shape")
         if saved is None:
-            raise CheckpointError(f"the checkpoint holds no {type(self).__name__}: it has no item embeddings")
-        if saved.shape != self.item_embedding.weight.shape:
+            raise CheckpointError(f"the checkpoint holds no {type(self).__name__}: it has no item embeddings of its form")
+        if not torch.equal(saved.cpu(), self.item_embedding.shape.cpu()):
             raise CheckpointError(
                 "the checkpoint holds {} items of embedding_size {}, but the data set has {} and embedding_size is {}: "
                 "it was trained on other data or with other options".format(
-                    *saved.shape, *self.item_embedding.weight.shape
+                    *saved.tolist(), *self.item_embedding.shape.tolist()
                 )
             )
         return super().load_state_dict(state_dict, *args, **kwargs)

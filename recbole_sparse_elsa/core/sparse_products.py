@@ -1,0 +1,70 @@
+"""The products of a sparse item embedding matrix with a batch of users, and their gradient on its support alone.
+
+Matrices of users are kept items x users or latent dimensions x users, so that one non-zero of the embeddings meets a
+contiguous row of users.
+"""
+
+import torch
+
+
+class Support:
+    """The places of the non-zeros of an items x latent dimensions matrix, in CSR form and transposed.
+
+    Rows may have different numbers of non-zeros.
+
+    Parameters
+    ----------
+    row_pointers : torch.Tensor
+        int32, shape ``(n_items + 1,)``.
+    column_indices : torch.Tensor
+        int32, shape ``(n_nonzeros,)``, rising within each row.
+    embedding_size : int
+        Number of latent dimensions (columns).
+    """
+
+    def __init__(self, row_pointers: torch.Tensor, column_indices: torch.Tensor, embedding_size: int):
+        self.row_pointers = row_pointers
+        self.column_indices = column_indices
+        self.embedding_size = embedding_size
+        self.row_of_entry = torch.repeat_interleave(row_pointers.diff().long())
+        # Entries in the order of the transposed matrix: by column, and within a column by row.
+        self._transposed_order = torch.argsort(column_indices, stable=True)
+        counts = torch.bincount(column_indices, minlength=embedding_size)
+        self._transposed_pointers = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).int()
+        self._transposed_indices = self.row_of_entry[self._transposed_order].int()
+
+    @property
+    def n_items(self) -> int:
+        """Number of items (rows)."""
+        return len(self.row_pointers) - 1
+
+    def matrix(self, values: torch.Tensor) -> torch.Tensor:
+        """The items x latent dimensions matrix with these values (float32, ``(n_nonzeros,)``), as a CSR tensor."""
+        return torch.sparse_csr_tensor(
+            self.row_pointers,
+            self.column_indices,
+            values,
+            size=(self.n_items, self.embedding_size),
+            check_invariants=False,
+        )
+
+    def transposed_matrix(self, values: torch.Tensor) -> torch.Tensor:
+        """The latent dimensions x items matrix with these values, as a CSR tensor."""
+        return torch.sparse_csr_tensor(
+            self._transposed_pointers,
+            self._transposed_indices,
+            values[self._transposed_order],
+            size=(self.embedding_size, self.n_items),
+            check_invariants=False,
+        )
+
+    def sampled_product(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """The entries of ``left @ right.T`` on the support: float32, shape ``(n_nonzeros,)``.
+
+        Parameters
+        ----------
+        left, right : torch.Tensor
+            float32, shapes ``(n_items, n_users)`` and ``(embedding_size, n_users)``.
+        """
+        pattern = self.matrix(left.new_zeros(len(self.column_indices)))
+        return torch.sparse.sampled_addmm(pattern, left, right.T, beta=0.0).values()

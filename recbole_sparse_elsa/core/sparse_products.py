@@ -4,7 +4,17 @@ Matrices of users are kept items x users or latent dimensions x users, so that o
 contiguous row of users.
 """
 
+import warnings
+
 import torch
+
+# What is used of torch's sparse tensors here is tested; that their interface may change is said once a run otherwise.
+warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state", UserWarning)
+
+
+def csr_tensor(row_pointers, column_indices, values, size) -> torch.Tensor:
+    """A CSR tensor of valid parts, which are not checked again (that would cost a pass over them at every product)."""
+    return torch.sparse_csr_tensor(row_pointers.int(), column_indices.int(), values, size=size, check_invariants=False)
 
 
 class Support:
@@ -40,22 +50,15 @@ class Support:
 
     def matrix(self, values: torch.Tensor) -> torch.Tensor:
         """The items x latent dimensions matrix with these values (float32, ``(n_nonzeros,)``), as a CSR tensor."""
-        return torch.sparse_csr_tensor(
-            self.row_pointers,
-            self.column_indices,
-            values,
-            size=(self.n_items, self.embedding_size),
-            check_invariants=False,
-        )
+        return csr_tensor(self.row_pointers, self.column_indices, values, (self.n_items, self.embedding_size))
 
     def transposed_matrix(self, values: torch.Tensor) -> torch.Tensor:
         """The latent dimensions x items matrix with these values, as a CSR tensor."""
-        return torch.sparse_csr_tensor(
+        return csr_tensor(
             self._transposed_pointers,
             self._transposed_indices,
             values[self._transposed_order],
-            size=(self.embedding_size, self.n_items),
-            check_invariants=False,
+            (self.embedding_size, self.n_items),
         )
 
     def sampled_product(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from recbole_sparse_elsa.core.sparse_products import csr_tensor
+
 
 @dataclass
 class UserBatch:
@@ -49,26 +51,14 @@ class UserBatch:
     def sparse_rows(self) -> torch.Tensor:
         """The input as a CSR tensor: float32, shape ``(n_users, n_items)``."""
         pointers = torch.cat([self.lengths.new_zeros(1), self.lengths.cumsum(0)])
-        return torch.sparse_csr_tensor(
-            pointers.int(),
-            self.item_index.int(),
-            self.input_value,
-            size=(self.n_users, self.n_items),
-            check_invariants=False,
-        )
+        return csr_tensor(pointers, self.item_index, self.input_value, (self.n_users, self.n_items))
 
     def sparse_columns(self) -> torch.Tensor:
         """The input, transposed, as a CSR tensor: float32, shape ``(n_items, n_users)``."""
         order = torch.argsort(self.item_index, stable=True)
         counts = torch.bincount(self.item_index, minlength=self.n_items)
         pointers = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        return torch.sparse_csr_tensor(
-            pointers.int(),
-            self.user_index[order].int(),
-            self.input_value[order],
-            size=(self.n_items, self.n_users),
-            check_invariants=False,
-        )
+        return csr_tensor(pointers, self.user_index[order], self.input_value[order], (self.n_items, self.n_users))
 
     def split(self, n_users: int):
         """Yield batches of at most ``n_users`` users that together are this one."""

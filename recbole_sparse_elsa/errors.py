@@ -15,3 +15,7 @@ class DatasetError(UserError, ValueError):
 
 class CheckpointError(UserError, RuntimeError):
     """A checkpoint cannot be read, or belongs to another model, data set or shape."""
+
+
+class TrainingError(UserError, RuntimeError):
+    """Training cannot begin, or cannot go on, with these options."""

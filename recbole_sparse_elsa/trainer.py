@@ -11,7 +11,7 @@ from recbole.utils import set_color
 from torch import optim
 
 from recbole_sparse_elsa.checkpoint import read_checkpoint, write_checkpoint
-from recbole_sparse_elsa.errors import CheckpointError, OptionError
+from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingError
 
 # The compact form is the faster one from this many times fewer non-zeros than latent dimensions on.
 COMPACT_FROM = 12
@@ -95,6 +95,7 @@ class PruningTrainer(Trainer):
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         self._save_resume_point(train_data, epoch_idx)
         self._prune(epoch_idx)
+        self._epoch, self._batches_done = epoch_idx, 0
         at_target = epoch_idx >= self.model.pruning_schedule.first_final_epoch
         # RecBole validates epochs that eval_step divides; before the target k there is none to validate.
         self.eval_step = self._final_eval_step if at_target else self.epochs + 1
@@ -140,6 +141,15 @@ class PruningTrainer(Trainer):
             # A distributed wrapper counts on parameters that keep their size.
             return self.config["single_spec"] and self._mean_nonzeros() * COMPACT_FROM <= layer.embedding_size
         return self.config["embedding_form"] == "compact"
+
+    def _check_nan(self, loss):
+        # RecBole stops at NaN only, and does not say where.
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss.item()} in batch {self._batches_done} of epoch {self._epoch} (both counted from 0): try a "
+                f"smaller learning_rate than {self.learning_rate}; the last checkpoint is left as it is"
+            )
+        self._batches_done += 1
 
     def _mean_nonzeros(self):
         return self.model.item_embedding.nonzeros().double().mean().item()

@@ -62,7 +62,7 @@ def test_elsa_agrees_with_a_naive_dense_computation(checkerboard):
 def test_sparse_elsa_with_k_equal_to_d_is_elsa(checkerboard):
     results, weights = [], []
     for name, options in (("ELSA", {}), ("SparseELSA", {"k": 16})):
-        run = prepare(name, checkerboard, input_dropout=0.5, **options)
+        run = prepare(name, checkerboard, input_dropout=0.5, learning_rate=0.1, **options)
         results.append(run.trainer.fit(run.train_data, run.valid_data))
         weights.append(run.model.item_embedding.weight)
     assert results[0] == results[1]

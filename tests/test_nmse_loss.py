@@ -120,3 +120,83 @@ def test_input_dropout_keeps_every_interaction_as_target():
     assert set(batch.input_value.unique().tolist()) == {0.0, 4.0}
     assert (batch.input_value > 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
     assert (batch.lengths == 20).all()
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_a_sample_of_all_items_gives_the_whole_loss(compact):
+    layer = layer_with(torch.rand(30, 8, generator=torch.Generator().manual_seed(5)) - 0.3)
+    layer.prune(3)
+    if compact:
+        layer.compress()
+    batch = batch_of(random_rows(4, 30))
+    results = []
+    for max_output in (None, 30, 29):
+        layer.weight.grad = None
+        loss = layer.nmse_loss(batch, max_output)
+        loss.backward()
+        results.append((loss, layer.weight.grad))
+    torch.testing.assert_close(results[1], results[0])
+    # One item is left out, and those drawn stand for it.
+    assert results[2][0].item() == pytest.approx(results[0][0].item(), rel=0.1)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_the_sampled_loss_agrees_with_weighting_the_drawn_items(compact):
+    layer = layer_with(torch.rand(40, 6, generator=torch.Generator().manual_seed(6)) - 0.3)
+    layer.prune(4)
+    if compact:
+        layer.compress()
+    batch = batch_of([[1.0, 1.0, 1.0] + [0.0] * 37, [0.0, 1.0, 0.0, 1.0] + [0.0] * 36])
+    torch.manual_seed(0)
+    items, weights, _ = batch.sample_items(12)
+    assert items[:4].tolist() == [0, 1, 2, 3] and len(set(items.tolist())) == 12
+    assert weights.tolist() == [1.0] * 4 + [36 / 8] * 8
+
+    wide = layer().detach().double().requires_grad_()
+    prediction = torch.relu(batch.rows().double() @ (wide @ wide.T) - batch.rows().double())[:, items]
+    norm = (weights * prediction.square()).sum(dim=1).sqrt()
+    expected = (2 - 2 * (prediction * batch.rows()[:, items]).sum(dim=1) / norm / batch.lengths.sqrt()).mean()
+    (expected_gradient,) = torch.autograd.grad(expected, wide)
+
+    torch.manual_seed(0)
+    loss = layer.nmse_loss(batch, max_output=12)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    # Through the scaling of the rows to norm 1, where the layer has it too.
+    places = layer() != 0
+    raw = layer().detach().double().requires_grad_()
+    (raw / raw.norm(dim=1, keepdim=True)).backward(expected_gradient)
+    weight = dense_weight(layer)
+    loss.backward()
+    norms = weight.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(
+        dense_gradient(layer).double(), torch.where(places, raw.grad / norms, 0.0), rtol=1e-4, atol=1e-5
+    )
+
+
+def dense_weight(layer):
+    weight = layer.weight.detach()
+    if layer.is_compact:
+        weight = torch.zeros(layer.n_items, layer.embedding_size)
+        weight[layer._places().row_of_entry, layer.column_indices.long()] = layer.weight.detach()
+    return weight
+
+
+def test_the_squared_norm_is_estimated_without_bias():
+    layer = layer_with(torch.rand(60, 6, generator=torch.Generator().manual_seed(7)))
+    batch = batch_of([[1.0] * 3 + [0.0] * 57])
+    prediction = torch.relu(layer.reconstruct(batch) - batch.rows())[0]
+    torch.manual_seed(1)
+    estimates = []
+    for _ in range(2000):
+        items, weights, _ = batch.sample_items(10)
+        estimates.append((weights * prediction[items].square()).sum().item())
+    error = torch.tensor(estimates).std() / 2000**0.5
+    assert torch.tensor(estimates).mean().item() == pytest.approx(prediction.square().sum().item(), abs=4 * error.item())
+
+
+def test_max_output_below_the_items_of_a_batch_is_raised_with_a_warning():
+    layer = layer_with(torch.rand(20, 4))
+    batch = batch_of(torch.ones(2, 20) * (torch.arange(20) < 8))
+    with pytest.warns(UserWarning, match="max_output is 5, but batches have more items"):
+        loss = layer.nmse_loss(batch, max_output=5)
+    assert loss.isfinite()

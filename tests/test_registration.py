@@ -152,7 +152,7 @@ def test_case_study(checkerboard):
 
 def test_defaults_have_a_built_in_models_precedence(checkerboard, working_folder, monkeypatch):
     """overall.yaml < model < data set < file < dict < command line."""
-    assert Config("SparseELSA", checkerboard)["learning_rate"] == 0.1  # overall.yaml says 0.001
+    assert Config("SparseELSA", checkerboard)["learning_rate"] == 0.05  # overall.yaml says 0.001
     assert Config("SparseELSA", checkerboard)["stopping_step"] == Config("BPR", checkerboard)["stopping_step"]
 
     # ml-100k.yaml of RecBole's data sets beats the model.

@@ -9,7 +9,7 @@ from conftest import prepare
 from recbole.trainer import Trainer
 from torch import optim
 
-from recbole_sparse_elsa.errors import CheckpointError, OptionError
+from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingError
 
 # k of each epoch: 16, 5, 4, 4, … with stage_epochs 2 (16 / 2^1.5 = 5.7).
 SPARSE = dict(k=4, stage_epochs=2, epochs=8)
@@ -267,3 +267,38 @@ def test_trains_with_mixed_precision_and_with_clipping(checkerboard, options):
     assert run.trainer.evaluate(run.test_data)["recall@10"] > 0.9
     if "clip_grad_norm" in options:
         assert max(norms) <= 0.01 + 1e-6
+
+
+@pytest.mark.parametrize("embedding_form", ["dense", "compact"])
+def test_trains_on_a_sample_of_items(checkerboard, embedding_form):
+    options = dict(SPARSE, epochs=30, train_batch_size=4, embedding_form=embedding_form)
+    run = prepare("SparseELSA", checkerboard, max_output=36, **options)
+    with pytest.warns(UserWarning, match="max_output is 36"):  # a few batches have more
+        run.trainer.fit(run.train_data, run.valid_data)
+    assert run.trainer.evaluate(run.test_data)["recall@10"] > 0.9
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_checkpoint(checkerboard, monkeypatch):
+    run = prepare("SparseELSA", checkerboard, **SPARSE)
+    calculate_loss, calls = run.model.calculate_loss, []
+
+    def calculate_loss_that_explodes(interaction):
+        calls.append(interaction)
+        # 61 users (with the padding user) in batches of 16: the second batch of epoch 4.
+        return calculate_loss(interaction) * (float("inf") if len(calls) == 4 * 4 + 2 else 1.0)
+
+    monkeypatch.setattr(run.model, "calculate_loss", calculate_loss_that_explodes)
+    with pytest.raises(TrainingError, match="the loss is inf in batch 1 of epoch 4") as error:
+        run.trainer.fit(run.train_data, run.valid_data)
+    assert "\n" not in str(error.value)
+    resumed = prepare("SparseELSA", checkerboard, **SPARSE, resume=run.trainer._resume_file)
+    assert resumed.trainer.start_epoch == 4
+    assert os.path.exists(run.trainer.saved_model_file)
+
+
+def test_what_cannot_fit_is_refused_before_training_with_the_options_that_help(checkerboard):
+    with pytest.raises(TrainingError, match="GiB for 40 items, which a smaller embedding_size") as error:
+        prepare("SparseELSA", checkerboard, **{**SPARSE, "embedding_size": 10**9, "pruning_schedule": "constant"})
+    assert "\n" not in str(error.value)
+    with pytest.raises(TrainingError, match="train_batch_size .* or max_output .40. reduces"):
+        prepare("SparseELSA", checkerboard, **{**SPARSE, "train_batch_size": 10**12})

@@ -6,7 +6,7 @@ from recbole_sparse_elsa.core.sparse_products import Support
 from recbole_sparse_elsa.core.user_histories import UserBatch
 
 
-def nmse_loss_and_gradient_(reconstruction: torch.Tensor, batch: UserBatch) -> torch.Tensor:
+def nmse_loss_and_gradient_(reconstruction: torch.Tensor, batch: UserBatch, item_weights=None) -> torch.Tensor:
     """Normalised squared error of a batch of users, and its gradient in place of the reconstruction.
 
     The prediction ``ŷ = relu(x̃ Â Âᵀ - x̃)`` of a user is compared with all of the user's interactions ``x``: both rows
@@ -22,6 +22,10 @@ def nmse_loss_and_gradient_(reconstruction: torch.Tensor, batch: UserBatch) -> t
         the users with respect to it.
     batch : UserBatch
         The users, each with at least one interaction.
+    item_weights : torch.Tensor, optional
+        float32, shape ``(n_items,)``: how many items each one stands for, if the items are a sample of the catalogue
+        (see `UserBatch.sample_items`); 1 for those of the batch. The squared norm of a prediction, the only place where
+        other items matter, is then estimated without bias.
 
     Returns
     -------
@@ -33,7 +37,13 @@ def nmse_loss_and_gradient_(reconstruction: torch.Tensor, batch: UserBatch) -> t
     at_interactions = (reconstruction[places] - batch.input_value.to(reconstruction.dtype)).relu_()
     reconstruction.relu_()
     reconstruction[places] = at_interactions
-    norm = torch.linalg.vector_norm(reconstruction, dim=1, dtype=torch.float32)
+    if item_weights is None:
+        norm = torch.linalg.vector_norm(reconstruction, dim=1, dtype=torch.float32)
+    else:
+        # As (sqrt(weight) y)², in place; the gradient below is with respect to y, and needs the other root too.
+        reconstruction.mul_(item_weights.sqrt().to(reconstruction.dtype))
+        norm = torch.linalg.vector_norm(reconstruction, dim=1, dtype=torch.float32)
+        reconstruction.mul_(item_weights.sqrt().to(reconstruction.dtype))
     # A user whose items are unlike all others is predicted nothing, but for rounding, which scaling would blow up.
     input_norm = torch.zeros_like(norm).index_add_(0, batch.user_index, batch.input_value.square()).sqrt()
     is_predicted = norm > 16 * torch.finfo(reconstruction.dtype).eps * input_norm
@@ -49,7 +59,7 @@ def nmse_loss_and_gradient_(reconstruction: torch.Tensor, batch: UserBatch) -> t
     return 1 + is_predicted - 2 * cosine
 
 
-def dense_nmse_loss(item_embeddings: torch.Tensor, batch: UserBatch) -> torch.Tensor:
+def dense_nmse_loss(item_embeddings: torch.Tensor, batch: UserBatch, item_weights=None) -> torch.Tensor:
     """Mean NMSE loss of a batch under dense item embeddings.
 
     Parameters
@@ -58,6 +68,8 @@ def dense_nmse_loss(item_embeddings: torch.Tensor, batch: UserBatch) -> torch.Te
         ``Â``: float32, shape ``(n_items, embedding_size)``.
     batch : UserBatch
         The users, each with at least one interaction.
+    item_weights : torch.Tensor, optional
+        See `nmse_loss_and_gradient_`.
 
     Returns
     -------
@@ -73,7 +85,7 @@ def dense_nmse_loss(item_embeddings: torch.Tensor, batch: UserBatch) -> torch.Te
         user_vectors = user_rows @ item_embeddings
         factors, vectors = item_embeddings.to(dtype), user_vectors.to(dtype)
         gradient_of_reconstruction = vectors @ factors.T
-        losses = nmse_loss_and_gradient_(gradient_of_reconstruction, batch)
+        losses = nmse_loss_and_gradient_(gradient_of_reconstruction, batch, item_weights)
         gradient_of_vectors = (gradient_of_reconstruction @ factors).to(item_embeddings.dtype)
         gradient = (gradient_of_reconstruction.T @ vectors).to(item_embeddings.dtype)
         gradient += item_rows @ gradient_of_vectors
@@ -83,7 +95,9 @@ def dense_nmse_loss(item_embeddings: torch.Tensor, batch: UserBatch) -> torch.Te
         return _LossWithGradient.apply(item_embeddings, loss_and_gradient)
 
 
-def sparse_nmse_loss(values: torch.Tensor, support: Support, batch: UserBatch, users_per_block: int) -> torch.Tensor:
+def sparse_nmse_loss(
+    values: torch.Tensor, support: Support, batch: UserBatch, users_per_block: int, item_weights=None
+) -> torch.Tensor:
     """Mean NMSE loss of a batch under sparse item embeddings, at a cost that follows their non-zeros.
 
     Parameters
@@ -96,6 +110,8 @@ def sparse_nmse_loss(values: torch.Tensor, support: Support, batch: UserBatch, u
         The users, each with at least one interaction.
     users_per_block : int
         Users whose predictions are held at a time.
+    item_weights : torch.Tensor, optional
+        See `nmse_loss_and_gradient_`.
 
     Returns
     -------
@@ -110,7 +126,7 @@ def sparse_nmse_loss(values: torch.Tensor, support: Support, batch: UserBatch, u
             inputs = block.columns()
             user_vectors = transposed @ inputs
             gradient_of_reconstruction = item_embeddings @ user_vectors
-            loss += nmse_loss_and_gradient_(gradient_of_reconstruction.T, block).sum()
+            loss += nmse_loss_and_gradient_(gradient_of_reconstruction.T, block, item_weights).sum()
             gradient_of_vectors = transposed @ gradient_of_reconstruction
             gradient += support.sampled_product(gradient_of_reconstruction, user_vectors)
             gradient += support.sampled_product(inputs, gradient_of_vectors)

@@ -48,6 +48,28 @@ class Support:
         """Number of items (rows)."""
         return len(self.row_pointers) - 1
 
+    def of_items(self, items: torch.Tensor):
+        """The support of some rows only.
+
+        Parameters
+        ----------
+        items : torch.Tensor
+            int64, shape ``(n,)``: the rows, in the order wanted.
+
+        Returns
+        -------
+        support : Support
+            Theirs.
+        entries : torch.Tensor
+            int64: the places of its entries among the entries of this one.
+        """
+        counts = self.row_pointers.diff().long()[items]
+        pointers = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        row_of_entry = torch.repeat_interleave(counts)
+        place_in_row = torch.arange(len(row_of_entry), device=items.device) - pointers[row_of_entry]
+        entries = self.row_pointers[items].long()[row_of_entry] + place_in_row
+        return Support(pointers.int(), self.column_indices[entries], self.embedding_size), entries
+
     def matrix(self, values: torch.Tensor) -> torch.Tensor:
         """The items x latent dimensions matrix with these values (float32, ``(n_nonzeros,)``), as a CSR tensor."""
         return csr_tensor(self.row_pointers, self.column_indices, values, (self.n_items, self.embedding_size))

@@ -65,15 +65,35 @@ class TopKEmbedding(nn.Module):
         """The item embeddings as a dense matrix: float32, shape ``(n_items, embedding_size)``, rows of norm 1."""
         if self.is_compact:
             return self._places().matrix(self._unit_values()).to_dense()
-        weight = self.weight if self.support is None else self.weight * self.support
-        return F.normalize(weight, dim=1)
+        return self._rows(slice(None))
 
-    def nmse_loss(self, batch: UserBatch) -> torch.Tensor:
-        """Mean NMSE loss of predicting a batch of users from their input; see `nmse_loss_and_gradient_`."""
-        if self.is_compact:
-            users_per_block = max(64, _BLOCK_SIZE // self.n_items) if self.weight.device.type == "cpu" else batch.n_users
-            return sparse_nmse_loss(self._unit_values(), self._places(), batch, users_per_block)
-        return dense_nmse_loss(self(), batch)
+    def nmse_loss(self, batch: UserBatch, max_output: int = None) -> torch.Tensor:
+        """Mean NMSE loss of predicting a batch of users from their input; see `nmse_loss_and_gradient_`.
+
+        Parameters
+        ----------
+        batch : UserBatch
+            The users, each with at least one interaction.
+        max_output : int, optional
+            Number of items over which the loss is taken, drawn anew for each batch; all items by default.
+
+        Returns
+        -------
+        torch.Tensor
+            Scalar float32.
+        """
+        items = item_weights = None
+        if max_output is not None and max_output < self.n_items:
+            items, item_weights, batch = batch.sample_items(max_output)
+        if not self.is_compact:
+            return dense_nmse_loss(self() if items is None else self._rows(items), batch, item_weights)
+        values, places = self._unit_values(), self._places()
+        if items is not None:
+            places, entries = places.of_items(items)
+            values = values[entries]
+        on_cpu = self.weight.device.type == "cpu"
+        users_per_block = max(64, _BLOCK_SIZE // batch.n_items) if on_cpu else batch.n_users
+        return sparse_nmse_loss(values, places, batch, users_per_block, item_weights)
 
     @torch.no_grad()
     def reconstruct(self, batch: UserBatch) -> torch.Tensor:
@@ -173,6 +193,10 @@ class TopKEmbedding(nn.Module):
         if (nonzeros == self.embedding_size).all():
             return 4.0 * self.embedding_size
         return 8.0 * nonzeros.double().mean().item()
+
+    def _rows(self, items):
+        weight = self.weight[items]
+        return F.normalize(weight if self.support is None else weight * self.support[items], dim=1)
 
     def _places(self):
         # Made anew only when the support changes; not part of the state, since the CSR buffers determine it.

@@ -1,5 +1,7 @@
 """The interactions of each user, kept sparse and turned dense one batch at a time."""
 
+import dataclasses
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -59,6 +61,44 @@ class UserBatch:
         counts = torch.bincount(self.item_index, minlength=self.n_items)
         pointers = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         return csr_tensor(pointers, self.user_index[order], self.input_value[order], (self.n_items, self.n_users))
+
+    def sample_items(self, max_output: int):
+        """Draw the items over which the loss of this batch is taken (method page, section 1, large catalogues).
+
+        All items of the batch are among them; the rest is drawn uniformly, without replacement, from the other items.
+
+        Parameters
+        ----------
+        max_output : int
+            Number of items; raised, with a warning, to the number of items in the batch if that is more.
+
+        Returns
+        -------
+        items : torch.Tensor
+            int64, shape ``(n_drawn_items,)``: the items.
+        item_weights : torch.Tensor
+            float32, same shape: how many items each one stands for, 1 for those of the batch.
+        batch : UserBatch
+            This batch with ``items`` as its catalogue.
+        """
+        batch_items, item_index = torch.unique(self.item_index, return_inverse=True)
+        n_drawn = max_output - len(batch_items)
+        if n_drawn < 0:
+            # The same words for every batch, so that Python shows them once.
+            warnings.warn(
+                f"max_output is {max_output}, but batches have more items than that: it is raised to the items of each "
+                "batch; a smaller train_batch_size has fewer",
+                stacklevel=2,
+            )
+            n_drawn = 0
+        is_other = torch.ones(self.n_items, dtype=torch.bool, device=batch_items.device)
+        is_other[batch_items] = False
+        others = is_other.nonzero().squeeze(1)
+        drawn = others[torch.randperm(len(others), device=others.device)[:n_drawn]]
+        items = torch.cat([batch_items, drawn])
+        item_weights = torch.ones(len(items), device=items.device)
+        item_weights[len(batch_items) :] = len(others) / max(n_drawn, 1)
+        return items, item_weights, dataclasses.replace(self, item_index=item_index, n_items=len(items))
 
     def split(self, n_users: int):
         """Yield batches of at most ``n_users`` users that together are this one."""

@@ -4,13 +4,14 @@ Reference:
     Vančura et al. "Scalable Linear Shallow Autoencoder for Collaborative Filtering." in RecSys 2022.
 """
 
+import psutil
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 from torch.nn import functional as F
 
 from recbole_sparse_elsa.core import PruningSchedule, TopKEmbedding, UserHistories
-from recbole_sparse_elsa.errors import CheckpointError, OptionError
+from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingError
 from recbole_sparse_elsa.options import require_number, require_whole_number
 
 
@@ -48,6 +49,8 @@ class ELSA(GeneralRecommender):
         self.histories = UserHistories(
             torch.from_numpy(interactions.indptr), torch.from_numpy(interactions.indices), interactions.shape[1]
         ).to(self.device)
+        self.max_output = config["max_output"]
+        _require_memory(config, len(self.histories.item_indices) / self.histories.n_users, interactions.shape[1])
         self.item_embedding = TopKEmbedding(interactions.shape[1], config["embedding_size"])
 
     @classmethod
@@ -66,6 +69,8 @@ class ELSA(GeneralRecommender):
         """
         require_whole_number(config, "epochs", at_least=1)
         require_whole_number(config, "save_step", at_least=0)
+        if config["max_output"] is not None:
+            require_whole_number(config, "max_output", at_least=1)
         require_number(config, "input_dropout", at_least=0, below=1)
         require_number(config, "nadam_epsilon", above=0)
         if config["embedding_form"] not in ("auto", "dense", "compact"):
@@ -90,7 +95,7 @@ class ELSA(GeneralRecommender):
         if len(users) == 0:
             return self.item_embedding.weight.sum() * 0.0
         # The target stays whole: what was dropped from the input has to be predicted from the rest.
-        return self.item_embedding.nmse_loss(self.histories.batch(users, self.input_dropout))
+        return self.item_embedding.nmse_loss(self.histories.batch(users, self.input_dropout), self.max_output)
 
     def predict(self, interaction):
         """Scores of user-item pairs: float32, shape ``(n_pairs,)``; 0 for the padding item."""
@@ -116,3 +121,25 @@ class ELSA(GeneralRecommender):
                 )
             )
         return super().load_state_dict(state_dict, *args, **kwargs)
+
+
+def _require_memory(config, mean_history, n_items):
+    """Raise TrainingError if a batch and the item embeddings cannot fit, before they are made."""
+    device, d, users = config["device"], config["embedding_size"], config["train_batch_size"]
+    outputs = min(config["max_output"] or n_items, n_items)
+    # Weight, gradient, two moments and the initial weight, the embeddings of norm 1 and their gradient; the support.
+    embeddings = n_items * d * (7 * 4 + 1)
+    # The predictions, user vectors and their gradient, and the interactions with their places.
+    batch = users * (4 * outputs + 8 * d + 40 * mean_history)
+    needed = embeddings + batch
+    if device.type == "cuda":
+        available = torch.cuda.mem_get_info(device)[0]
+    else:
+        available = psutil.virtual_memory().available
+    if needed > available:
+        raise TrainingError(
+            f"training needs about {needed / 2**30:.1f} GiB and {available / 2**30:.1f} GiB are available: "
+            f"{embeddings / 2**30:.1f} GiB for {n_items} items, which a smaller embedding_size ({d}) reduces, and "
+            f"{batch / 2**30:.1f} GiB for a batch, which a smaller train_batch_size ({users}) or max_output ({outputs}) "
+            "reduces"
+        )

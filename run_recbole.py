@@ -37,6 +37,8 @@ def main():
     if args.resume:
         config = read_checkpoint(args.resume, "cpu")["config"]
         options = dict(config.external_config_dict)
+        for name in ("nproc", "world_size", "ip", "port", "offset", "local_rank"):
+            options.pop(name, None)  # what this run is given counts
         chosen = {name: config[name] for name in chosen}
     run(
         args.model or chosen["model"],
@@ -59,7 +61,8 @@ def _model_and_dataset_of(config_file):
         try:
             options = yaml.load(file, Loader=yaml.FullLoader) or {}
         except yaml.YAMLError as error:
-            raise OptionError(f"config_files: {config_file} is not a YAML file: {' '.join(str(error).split())}") from None
+            reason = " ".join(str(error).split())
+            raise OptionError(f"config_files: {config_file} is not a YAML file: {reason}") from None
     return {name: options[name] for name in ("model", "dataset") if name in options}
 
 

@@ -36,7 +36,9 @@ def read_checkpoint(path, map_location=None):
         The file is missing, cannot be read, is cut off, or is not a RecBole checkpoint.
     """
     if os.path.abspath(path) not in _written_here:
-        logging.getLogger().info(f"Reading {path}: a checkpoint is a pickle, which can run code; it must be one you trust")
+        logging.getLogger().info(
+            f"Reading {path}: a checkpoint is a pickle, which can run code; it must be one you trust"
+        )
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=False)
     except FileNotFoundError as error:

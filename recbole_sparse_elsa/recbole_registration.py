@@ -1,8 +1,8 @@
 """Makes RecBole's own look-ups find this package's models, trainer and default hyper-parameters.
 
 RecBole finds a model by the name of a module inside its own package, a trainer as an attribute of ``recbole.trainer``
-and a model's defaults in a folder of its own. Each of these look-ups is extended here, so that ``run_recbole``, ``run``,
-``load_data_and_model``, ``objective_function`` and ``case_study`` serve our models as they do RecBole's. Nothing of
+and a model's defaults in a folder of its own. Each of these look-ups is extended here, so that ``run_recbole``,
+``run``, ``load_data_and_model``, ``objective_function`` and ``case_study`` serve our models as they do RecBole's. Nothing of
 RecBole is copied and nothing is written to its folder.
 """
 
@@ -72,7 +72,7 @@ def _check_our_options(config):
         PruningTrainer.check_schedule(config, config.model_class.schedule_of(config))
     elif config["resume"]:
         raise OptionError(
-            f"resume is {config['resume']}, but {config.model} cannot be resumed: only {' and '.join(_MODEL_MODULES)} can"
+            f"resume is {config['resume']}, but {config.model} cannot be resumed, only {' and '.join(_MODEL_MODULES)}"
         )
 
 

@@ -61,6 +61,8 @@ def apply() -> None:
     _repair_full_sort_prediction()
     _repair_evaluation_batches()
     _repair_case_study()
+    _repair_several_processes()
+    _repair_evaluation_on_several_processes()
     _repair_logger()
 
 
@@ -492,11 +494,12 @@ def _make_trainer_init(original):
 
     def init(self, config, model):
         original(self, config, model)
-        stem, extension = os.path.splitext(self.saved_model_file)
-        path = [f"{stem}-{uuid.uuid4().hex[:6]}{extension}"]
+        folder, name = os.path.split(self.saved_model_file)
+        stem, extension = os.path.splitext(name)
+        names = [f"{stem}-{uuid.uuid4().hex[:6]}{extension}"]
         if not config["single_spec"]:
-            torch.distributed.broadcast_object_list(path)  # from rank 0
-        self.saved_model_file = path[0]
+            torch.distributed.broadcast_object_list(names)  # from rank 0; another machine may have another folder
+        self.saved_model_file = os.path.join(folder, names[0])
 
     return init
 
@@ -704,10 +707,13 @@ def _repair_evaluator():
     def make_get_data_struct(original):
         """ItemCoverage, AveragePopularity, GiniIndex and TailPercentage need a count, of which RecBole asks .cpu().
 
-        Can go when RecBole asks tensors only (issues #2131, #2191, #2194).
+        Can go when RecBole asks tensors only (issues #2131, #2191, #2194). For runs on several processes see
+        `_repair_evaluation_on_several_processes`.
         """
 
         def get_data_struct(self):
+            if not self.config["single_spec"]:
+                _gather_from_all_processes(self.data_struct._data_dict)
             collected = self.data_struct._data_dict
             others = {key: value for key, value in collected.items() if not isinstance(value, torch.Tensor)}
             for key in others:
@@ -839,6 +845,135 @@ def _repair_evaluation_batches():
         return init_batch_size_and_step
 
     _repair(FullSortEvalDataLoader, "_init_batch_size_and_step", "self", make)
+
+
+# Several processes
+
+
+def _repair_several_processes():
+    """Let RecBole's runs on several processes work on CPUs too, with gloo.
+
+    RecBole knows NCCL and GPUs only. Can go when it chooses the back end by the device.
+    """
+    from recbole.config import Config
+    from recbole.trainer import Trainer
+    from recbole.trainer.trainer import AbstractTrainer
+    from recbole.utils import utils
+
+    def make_init_device(original):
+        def init_device(self):
+            options = self.final_config_dict
+            local_rank = options.pop("local_rank", None)
+            original(self)  # as for one process: whether there is a GPU to use
+            if local_rank is None:
+                return
+            if options["device"].type != "cpu":
+                options["local_rank"] = local_rank
+                original(self)
+                return
+            torch.distributed.init_process_group(
+                backend="gloo",
+                rank=local_rank + options["offset"],
+                world_size=options["world_size"],
+                init_method=f"tcp://{options['ip']}:{options['port']}",
+            )
+            options.update(local_rank=local_rank, single_spec=False)
+            if local_rank != 0:
+                options.update(state="error", show_progress=False, verbose=False)
+
+        return init_device
+
+    def make_abstract_trainer_init(original):
+        def init(self, config, model):
+            if config["single_spec"] or config["device"].type != "cpu":
+                original(self, config, model)
+                return
+            self.config, self.model = config, model
+            # Neither device_ids nor SyncBatchNorm, which are for GPUs only.
+            self.distributed_model = torch.nn.parallel.DistributedDataParallel(model)
+
+        return init
+
+    def make_evaluate(original):
+        """The process that writes the best model may still be at it when the others want to read it.
+
+        Can go when RecBole waits.
+        """
+
+        def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
+            if load_best_model and not self.config["single_spec"]:
+                torch.distributed.barrier()
+            return original(self, eval_data, load_best_model, model_file, show_progress)
+
+        return evaluate
+
+    def make_ensure_dir(original):
+        """Two processes may both see that a folder is missing. Can go when RecBole makes it with exist_ok."""
+
+        def ensure_dir(dir_path):
+            os.makedirs(dir_path, exist_ok=True)
+
+        return ensure_dir
+
+    _repair(utils, "ensure_dir", "dir_path", make_ensure_dir)
+    _repair(Config, "_init_device", "self", make_init_device)
+    _repair(AbstractTrainer, "__init__", "self config model", make_abstract_trainer_init)
+    _repair(Trainer, "evaluate", "self eval_data load_best_model model_file show_progress", make_evaluate)
+
+
+class _Share(torch.utils.data.Sampler):
+    """The part of ``range(n)`` that this process evaluates: parts are contiguous, and in the order of the processes."""
+
+    def __init__(self, n):
+        rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        self.indices = range(n * rank // world_size, n * (rank + 1) // world_size)
+
+    def __iter__(self):
+        return iter(self.indices)
+
+    def __len__(self):
+        # RecBole takes a loader without batches for missing data, and would not evaluate on this process.
+        return max(1, len(self.indices))
+
+
+def _repair_evaluation_on_several_processes():
+    """Give the same metrics on several processes as on one.
+
+    RecBole evaluates some users twice, so that all processes have as many, and weights the processes' averages by their
+    batches instead of their users. Not every metric is an average either. Here each user is evaluated once, and each
+    process computes the metrics from what all have collected. Can go when RecBole does (its pull request #1872).
+    """
+    from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
+    from recbole.trainer import Trainer
+
+    def make_loader_init(original):
+        def init(self, config, dataset, sampler, shuffle=False):
+            original(self, config, dataset, sampler, shuffle)
+            if not config["single_spec"]:
+                self.batch_sampler.sampler = _Share(self.sample_size)
+
+        return init
+
+    def make_map_reduce(original):
+        def map_reduce(self, result, num_sample):
+            return result  # is that of all processes already
+
+        return map_reduce
+
+    for loader in (FullSortEvalDataLoader, NegSampleEvalDataLoader):
+        _repair(loader, "__init__", "self config dataset sampler shuffle", make_loader_init)
+    _repair(Trainer, "_map_reduce", "self result num_sample", make_map_reduce)
+
+
+def _gather_from_all_processes(collected):
+    """Put together, in the order of the processes, what each has collected of its users in an evaluation."""
+    of_users = {
+        name: value.cpu() for name, value in collected.items() if name.startswith("rec.") or name == "data.label"
+    }
+    parts = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, of_users)
+    for name in sorted(set().union(*parts)):
+        collected[name] = torch.cat([part[name] for part in parts if name in part])
 
 
 # Logs

@@ -1,14 +1,18 @@
 """RecBole's Trainer with a pruning schedule, and with checkpoints from which an interrupted run goes on."""
 
+import contextlib
+import copy
 import os
 import random
 
 import numpy as np
 import torch
 from recbole.data.dataloader import UserDataLoader
+from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer
 from recbole.utils import set_color
-from torch import optim
+from torch import distributed, optim
+from torch.nn.parallel import DistributedDataParallel
 
 from recbole_sparse_elsa.checkpoint import read_checkpoint, write_checkpoint
 from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingError
@@ -29,6 +33,10 @@ class PruningTrainer(Trainer):
     from which an interrupted run goes on with the same result as an uninterrupted one. It is removed when training
     ends.
 
+    On several processes (RecBole's ``nproc``) each takes its share of the users of every batch, and the gradient is
+    that of the whole batch: without input dropout, which each process draws for itself, the weights are those of one
+    process, to rounding.
+
     Parameters
     ----------
     config : recbole.config.Config
@@ -48,8 +56,10 @@ class PruningTrainer(Trainer):
         super().__init__(config, model)
         self._final_eval_step = self.eval_step
         self._random_state_to_restore = None
+        self._is_distributed = not config["single_spec"]
         if config["resume"]:
             self.resume_checkpoint(config["resume"])
+        self._wrap_distributed()
 
     @staticmethod
     def check_schedule(config, schedule) -> None:
@@ -81,14 +91,15 @@ class PruningTrainer(Trainer):
 
     def fit(self, train_data, *args, **kwargs):
         """Train as RecBole's Trainer does, on batches of users; see `recbole.trainer.Trainer.fit`."""
-        users = UserDataLoader(self.config, train_data._dataset, train_data._sampler, shuffle=True)
+        users = self._user_batches(train_data)
         if self._random_state_to_restore is not None:
             _restore_random_state(self._random_state_to_restore, users)
             self._random_state_to_restore = None
         self._saves = kwargs.get("saved", True)
         result = super().fit(users, *args, **kwargs)
-        if self._saves and os.path.exists(self._resume_file):
-            os.remove(self._resume_file)
+        if self._saves:
+            with contextlib.suppress(FileNotFoundError):  # another process may be the first to remove it
+                os.remove(self._resume_file)
         self.logger.info(set_color("item embeddings", "blue") + f": {self._embedding_size_report()}")
         return result
 
@@ -99,7 +110,11 @@ class PruningTrainer(Trainer):
         at_target = epoch_idx >= self.model.pruning_schedule.first_final_epoch
         # RecBole validates epochs that eval_step divides; before the target k there is none to validate.
         self.eval_step = self._final_eval_step if at_target else self.epochs + 1
+        if self._is_distributed:
+            loss_func = loss_func or self._loss_of_share
         loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        if self._is_distributed:
+            loss = _mean_of_processes(loss, self.device)
         size = {"k": self._mean_nonzeros(), "bytes_per_item": self.model.item_embedding.bytes_per_item()}
         for name, value in size.items():
             self.tensorboard.add_scalar(name, value, epoch_idx)
@@ -111,9 +126,13 @@ class PruningTrainer(Trainer):
         k = schedule.k_at(epoch_idx)
         restart = layer.initial_weight is not None
         if (layer.nonzeros() > k).any():
+            if self._is_distributed:
+                # Machines that round otherwise would keep other entries.
+                distributed.broadcast(layer.weight.detach(), src=0)
             self._change_layer(lambda: layer.prune(k, restart=restart))
             if restart:
                 self.optimizer.state.clear()
+            self._check_that_processes_agree()
         if restart and epoch_idx >= schedule.first_final_epoch:
             layer.forget_initial_weight()
         if not layer.is_compact and self._compact_is_due(layer):
@@ -131,6 +150,8 @@ class PruningTrainer(Trainer):
                 state[name] = select(value)
         self.optimizer.state[layer.weight] = state
         self._optimize(layer.weight, instead_of=old_weight)
+        if layer.weight is not old_weight:
+            self._wrap_distributed()
 
     def _optimize(self, parameter, instead_of):
         for group in self.optimizer.param_groups:
@@ -138,16 +159,15 @@ class PruningTrainer(Trainer):
 
     def _compact_is_due(self, layer):
         if self.config["embedding_form"] == "auto":
-            # A distributed wrapper counts on parameters that keep their size.
-            return self.config["single_spec"] and self._mean_nonzeros() * COMPACT_FROM <= layer.embedding_size
+            return self._mean_nonzeros() * COMPACT_FROM <= layer.embedding_size
         return self.config["embedding_form"] == "compact"
 
     def _check_nan(self, loss):
         # RecBole stops at NaN only, and does not say where.
         if not torch.isfinite(loss):
             raise TrainingError(
-                f"the loss is {loss.item()} in batch {self._batches_done} of epoch {self._epoch} (both counted from 0): try a "
-                f"smaller learning_rate than {self.learning_rate}; the last checkpoint is left as it is"
+                f"the loss is {loss.item()} in batch {self._batches_done} of epoch {self._epoch} (both counted from 0): try "
+                f"a smaller learning_rate than {self.learning_rate}; the last checkpoint is left as it is"
             )
         self._batches_done += 1
 
@@ -166,6 +186,42 @@ class PruningTrainer(Trainer):
             f"dense {layer.n_items} x {layer.embedding_size} matrix ({dense_size} bytes per item)"
         )
 
+    # Several processes
+
+    def _wrap_distributed(self):
+        """Let the processes of the run share the gradients of the parameters that the model has now."""
+        if self._is_distributed:
+            self.distributed_model = DistributedDataParallel(
+                self.model,
+                device_ids=[self.config["local_rank"]] if self.device.type == "cuda" else None,
+                # Every process changes them alike, and as large as the weights they would be sent at every step.
+                broadcast_buffers=False,
+            )
+
+    def _check_that_processes_agree(self):
+        bits = self.model.item_embedding.weight.detach().view(torch.int32).sum().item()
+        if len(set(_of_all_processes(bits, self._is_distributed))) > 1:
+            raise TrainingError("the processes of this run kept different entries when the embeddings were pruned")
+
+    def _user_batches(self, train_data):
+        """The batches of users, which are the same on every process, as are their order and their sizes."""
+        if not self._is_distributed:
+            return UserDataLoader(self.config, train_data._dataset, train_data._sampler, shuffle=True)
+        config = copy.copy(self.config)
+        config.final_config_dict = {**self.config.final_config_dict, "single_spec": True}
+        users = UserDataLoader(config, train_data._dataset, train_data._sampler, shuffle=True)
+        users.shuffle = False  # it shuffles by itself; RecBole would set the epoch of a distributed sampler
+        return users
+
+    def _loss_of_share(self, interaction):
+        """The loss of this process's users, such that its mean over the processes is that of the whole batch."""
+        field, world_size = self.model.USER_ID, distributed.get_world_size()
+        users = interaction[field]
+        users = users[self.model.histories.lengths(users) > 0]
+        share = users[distributed.get_rank() :: world_size]
+        loss = self.model.calculate_loss(Interaction({field: share}))
+        return loss * (len(share) * world_size / max(1, len(users)))
+
     # Checkpoints
 
     @property
@@ -178,7 +234,8 @@ class PruningTrainer(Trainer):
         done = epoch_idx - 1
         if not self._saves or not save_step or epoch_idx == self.start_epoch or epoch_idx % save_step:
             return
-        if not self.config["single_spec"] and self.config["local_rank"] != 0:
+        random_states = _of_all_processes(_random_state(train_data), self._is_distributed)
+        if self.config["local_rank"] != 0:
             return
         state = {
             "config": self.config,
@@ -190,7 +247,7 @@ class PruningTrainer(Trainer):
             "state_dict": self.model.state_dict(),
             "other_parameter": self.model.other_parameter(),
             "optimizer": self.optimizer.state_dict(),
-            "random_state": _random_state(train_data),
+            "random_states": random_states,
         }
         write_checkpoint(state, self._resume_file)
         if done - self.start_epoch < save_step:
@@ -229,12 +286,29 @@ class PruningTrainer(Trainer):
         self.cur_step = checkpoint["cur_step"]
         self.best_valid_score = checkpoint["best_valid_score"]
         self.best_valid_result = checkpoint["best_valid_result"]
-        self._random_state_to_restore = checkpoint["random_state"]
+        # A process that the interrupted run did not have has only the order of the batches in common with the others.
+        states, rank = checkpoint["random_states"], distributed.get_rank() if self._is_distributed else 0
+        batches = {"order of batches": states[0]["order of batches"]}
+        self._random_state_to_restore = states[rank] if rank < len(states) else batches
         # The best model so far stays the run's best model, under its own name.
         self.saved_model_file = os.path.join(os.path.dirname(resume_file), checkpoint["best_model_file"])
         if self.best_valid_result is not None and not os.path.exists(self.saved_model_file):
             raise CheckpointError(f"{resume_file} belongs to the best model {self.saved_model_file}, which is missing")
         self.logger.info(f"Resuming from {resume_file} at epoch {self.start_epoch}")
+
+
+def _mean_of_processes(value, device):
+    mean = torch.tensor([value], dtype=torch.float64, device=device)
+    distributed.all_reduce(mean)
+    return mean.item() / distributed.get_world_size()
+
+
+def _of_all_processes(value, is_distributed):
+    values = [value]
+    if is_distributed:
+        values *= distributed.get_world_size()
+        distributed.all_gather_object(values, value)
+    return values
 
 
 def _random_state(train_data):
@@ -249,9 +323,11 @@ def _random_state(train_data):
 
 
 def _restore_random_state(state, train_data):
+    train_data.generator.set_state(state["order of batches"].cpu())
+    if len(state) == 1:
+        return
     torch.set_rng_state(state["torch"].cpu())
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([device_state.cpu() for device_state in state["cuda"]])
     np.random.set_state(state["numpy"])
     random.setstate(state["python"])
-    train_data.generator.set_state(state["order of batches"].cpu())

@@ -153,7 +153,8 @@ def test_the_compact_form_is_chosen_once_it_is_the_faster(checkerboard):
     run.trainer.fit(run.train_data, run.valid_data)
     assert run.model.item_embedding.is_compact
     assert run.model.item_embedding.weight.shape == (40 * 4,)
-    assert all(state.numel() <= 40 * 4 for state in run.trainer.optimizer.state[run.model.item_embedding.weight].values())
+    state = run.trainer.optimizer.state[run.model.item_embedding.weight]
+    assert all(value.numel() <= 40 * 4 for value in state.values())
 
 
 def test_a_state_of_another_shape_or_model_is_refused_in_one_line(checkerboard):

@@ -20,7 +20,8 @@ def defaults(model):
     folder = os.path.join(os.path.dirname(recbole_sparse_elsa.__file__), "properties")
     with open(os.path.join(folder, f"{model}.yaml"), encoding="utf-8") as file:
         # YAML 1.1 reads 1e-4 as a string; RecBole's own loader does not.
-        return {name: float(value) if name == "nadam_epsilon" else value for name, value in yaml.safe_load(file).items()}
+        options = yaml.safe_load(file)
+    return {name: float(value) if name == "nadam_epsilon" else value for name, value in options.items()}
 
 
 def option_table():

@@ -84,7 +84,8 @@ def test_load_data_and_model_in_a_process_that_never_imported_us(checkerboard):
     # What an older stack would have: ray, and a torch.load that reads pickles.
     code = f"""
 import sys, types
-ray = types.ModuleType("ray"); ray.tune = types.ModuleType("ray.tune"); sys.modules.update({{"ray": ray, "ray.tune": ray.tune}})
+ray = types.ModuleType("ray"); ray.tune = types.ModuleType("ray.tune")
+sys.modules.update({{"ray": ray, "ray.tune": ray.tune}})
 from recbole.quick_start import load_data_and_model
 assert not any(name.startswith("recbole_sparse_elsa") for name in sys.modules)
 model = load_data_and_model("saved/{file}")[1]
@@ -99,12 +100,13 @@ def test_run_with_one_process(checkerboard):
 
 
 def test_workers_of_run_know_our_models(checkerboard):
-    """A worker gets past the look-up of the model and stops where RecBole starts NCCL, which needs a GPU."""
+    """A worker that never imported this package itself trains and evaluates; see test_distributed.py too."""
     code = f"""
 import recbole_sparse_elsa
 from recbole.quick_start import run
 if __name__ == "__main__":
-    run("SparseELSA", {checkerboard!r}, config_dict={SPARSE!r}, nproc=2)
+    result = run("SparseELSA", {checkerboard!r}, config_dict={SPARSE!r}, nproc=2, port="5679")
+    print(result["test_result"]["recall@10"])
 """
     with open("workers.py", "w") as script:
         script.write(code)
@@ -115,9 +117,8 @@ if __name__ == "__main__":
         text=True,
         timeout=300,
     )
-    assert "recbole_registration.py" in result.stderr
-    assert "init_process_group" in result.stderr or "gpu_id" in result.stderr
-    assert "not the name of an existing model" not in result.stderr and "No module named" not in result.stderr
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout.splitlines()[-1]) > 0.9
 
 
 def test_objective_function(checkerboard):

@@ -242,7 +242,9 @@ def test_k_and_embedding_size_are_logged(checkerboard, caplog, monkeypatch):
     run = prepare("SparseELSA", checkerboard, state="INFO", **SPARSE)
     scalars, metrics = {}, []
     monkeypatch.setattr(
-        run.trainer.tensorboard, "add_scalar", lambda tag, value, step: scalars.setdefault(tag, {}).update({step: value})
+        run.trainer.tensorboard,
+        "add_scalar",
+        lambda tag, value, step: scalars.setdefault(tag, {}).update({step: value}),
     )
     monkeypatch.setattr(run.trainer.wandblogger, "log_metrics", lambda values, head: metrics.append((head, values)))
     with caplog.at_level("INFO"):

@@ -18,8 +18,8 @@ def nmse_loss_and_gradient_(reconstruction: torch.Tensor, batch: UserBatch, item
     Parameters
     ----------
     reconstruction : torch.Tensor
-        ``X̃ Â Âᵀ``: float, shape ``(n_users, n_items)``, any strides. Overwritten by the gradient of the loss's sum over
-        the users with respect to it.
+        ``X̃ Â Âᵀ``: float, shape ``(n_users, n_items)``, any strides. Overwritten by the gradient, with respect to it, of
+        the loss summed over the users.
     batch : UserBatch
         The users, each with at least one interaction.
     item_weights : torch.Tensor, optional

@@ -120,7 +120,7 @@ class UserHistories:
     Parameters
     ----------
     row_pointers : torch.Tensor
-        int64, shape ``(n_users + 1,)``: the interactions of user ``u`` stand at ``row_pointers[u]:row_pointers[u + 1]``.
+        int64, shape ``(n_users + 1,)``: user ``u``'s interactions stand at ``row_pointers[u]:row_pointers[u + 1]``.
     item_indices : torch.Tensor
         Integer, shape ``(n_interactions,)``: the items of the users, each in ``[0, n_items)``, once a user.
     n_items : int

@@ -112,7 +112,7 @@ class ELSA(GeneralRecommender):
         """As in torch, but a catalogue or width other than this model's is refused in one line (CheckpointError)."""
         saved = state_dict.get("item_embedding.shape")
         if saved is None:
-            raise CheckpointError(f"the checkpoint holds no {type(self).__name__}: it has no item embeddings of its form")
+            raise CheckpointError(f"the checkpoint holds no {type(self).__name__}: it has no such item embeddings")
         if not torch.equal(saved.cpu(), self.item_embedding.shape.cpu()):
             raise CheckpointError(
                 "the checkpoint holds {} items of embedding_size {}, but the data set has {} and embedding_size is {}: "
@@ -140,6 +140,6 @@ def _require_memory(config, mean_history, n_items):
         raise TrainingError(
             f"training needs about {needed / 2**30:.1f} GiB and {available / 2**30:.1f} GiB are available: "
             f"{embeddings / 2**30:.1f} GiB for {n_items} items, which a smaller embedding_size ({d}) reduces, and "
-            f"{batch / 2**30:.1f} GiB for a batch, which a smaller train_batch_size ({users}) or max_output ({outputs}) "
-            "reduces"
+            f"{batch / 2**30:.1f} GiB for a batch, which a smaller train_batch_size ({users}) or max_output "
+            f"({outputs}) reduces"
         )

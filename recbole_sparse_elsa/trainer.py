@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import inspect
 import os
 import random
 
@@ -21,6 +22,11 @@ from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingErr
 COMPACT_FROM = 12
 
 _RESUME_SUFFIX = "-resume.pth"
+
+# Every process changes the buffers alike, and as large as the weights they would be sent at every step.
+_KEEP_BUFFERS = {"forward_sync_buffers": False}
+if "forward_sync_buffers" not in inspect.signature(DistributedDataParallel).parameters:
+    _KEEP_BUFFERS = {"broadcast_buffers": False}  # its name before torch 2.13
 
 
 class PruningTrainer(Trainer):
@@ -135,8 +141,8 @@ class PruningTrainer(Trainer):
             self._check_that_processes_agree()
         if restart and epoch_idx >= schedule.first_final_epoch:
             layer.forget_initial_weight()
-        if not layer.is_compact and self._compact_is_due(layer):
-            self._change_layer(layer.compress)
+        if layer.is_compact != self._compact_is_due(layer):
+            self._change_layer(layer.expand if layer.is_compact else layer.compress)
 
     def _change_layer(self, change):
         """Prune or compress the layer, and let the optimiser follow."""
@@ -194,8 +200,7 @@ class PruningTrainer(Trainer):
             self.distributed_model = DistributedDataParallel(
                 self.model,
                 device_ids=[self.config["local_rank"]] if self.device.type == "cuda" else None,
-                # Every process changes them alike, and as large as the weights they would be sent at every step.
-                broadcast_buffers=False,
+                **_KEEP_BUFFERS,
             )
 
     def _check_that_processes_agree(self):

@@ -1,6 +1,7 @@
 """``sparse-elsa benchmark``: its figures, its files, and what it refuses."""
 
 import csv
+import itertools
 import os
 import re
 import statistics
@@ -157,37 +158,36 @@ def test_generated_interactions_are_distinct_and_long_tailed():
     assert counts[:10].sum() > 5 * counts[-10:].sum()
 
 
-def test_training_compares_both_forms_on_each_seed(capsys, monkeypatch):
+def test_training_compares_the_computations_on_each_seed(capsys, monkeypatch):
     # RecBole would take this for an option of its own.
     monkeypatch.setattr(sys, "argv", ["sparse-elsa", "--epochs=1"])
-    options = "--embedding_size 32 --k 2 --stage_epochs 1 --seeds 1 2 --rating-at-least 4".split()
+    options = "--embedding_size 32 --k 4 --stage_epochs 1 --seeds 1 2 --rating-at-least 4"
+    options = f"{options} --start_k 12 --sparse_stage_epochs 1".split()
     main([*TRAINING, *options])
     assert os.listdir() == ["out"]
     assert sorted(os.listdir("out")) == ["training.csv", "training.md", "training_summary.csv"]
     rows = read_csv("out/training.csv")
     assert list(rows[0]) == [
-        *("dataset", "rating_at_least", "embedding_size", "k", "stage_epochs", "epochs", "embedding_form", "seed"),
-        *("seconds", "valid_ndcg@100", "test_ndcg@100"),
+        *("dataset", "rating_at_least", "embedding_size", "k", "computation", "start_k", "stage_epochs", "epochs"),
+        *("embedding_form", "seed", "seconds", "valid_ndcg@100", "test_ndcg@100"),
         *ENVIRONMENT,
     ]
-    assert [(row["seed"], row["embedding_form"]) for row in rows] == [
-        ("1", "dense"),
-        ("1", "auto"),
-        ("2", "dense"),
-        ("2", "auto"),
-    ]
-    # One epoch each at 32, 8 and 4 before the target, and a stage at 2.
-    assert {row["epochs"] for row in rows} == {"4"}
-    for dense, auto in zip(rows[::2], rows[1::2]):
+    computations = ["dense masked", "ours, the paper's schedule", "ours, sparse start"]
+    assert [(row["seed"], row["computation"]) for row in rows] == list(itertools.product("12", computations))
+    # One epoch each at 32 and 8 before the target, and a stage at 4; from 12 on, one epoch before.
+    assert [(row["epochs"], row["start_k"]) for row in rows] == [("3", ""), ("3", ""), ("2", "12")] * 2
+    for dense, ours in zip(rows[::3], rows[1::3]):
         for metric in ("valid_ndcg@100", "test_ndcg@100"):
-            assert float(auto[metric]) == pytest.approx(float(dense[metric]), abs=1e-3)
+            assert float(ours[metric]) == pytest.approx(float(dense[metric]), abs=1e-3)
             assert 0.1 < float(dense[metric]) < 1
-    ratio = statistics.median(float(dense["seconds"]) / float(auto["seconds"]) for dense, auto in zip(rows[::2], rows[1::2]))
-    dense, auto = read_csv("out/training_summary.csv")
-    assert (dense["embedding_form"], float(dense["times_faster"])) == ("dense", 1)
-    assert (auto["embedding_form"], float(auto["times_faster"])) == ("auto", ratio)
+    summaries = read_csv("out/training_summary.csv")
+    assert [summary["computation"] for summary in summaries] == computations
+    for place, summary in enumerate(summaries):
+        pairs = zip(rows[::3], rows[place::3])
+        ratio = statistics.median(float(dense["seconds"]) / float(ours["seconds"]) for dense, ours in pairs)
+        assert float(summary["times_faster"]) == ratio
     text = open("out/training.md", encoding="utf-8").read()
-    assert "ml-100k (ratings of at least 4), d = 32 to k = 2" in text
+    assert "ml-100k (ratings of at least 4), d = 32 to k = 4" in text
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert "\n".join(table) in text
 

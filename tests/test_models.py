@@ -14,6 +14,7 @@ MODELS = [
     ("SparseELSA", {"k": 16}),
     ("SparseELSA", {"restart": False}),
     ("SparseELSA", {"embedding_form": "compact"}),
+    ("SparseELSA", {"start_k": 8}),
 ]
 every_model = pytest.mark.parametrize("name, options", MODELS)
 
@@ -133,12 +134,14 @@ def test_input_dropout_applies_in_training_only(checkerboard):
     assert torch.equal(*scores)
 
 
+@pytest.mark.parametrize("start_k", [None, 8])
 @pytest.mark.parametrize("restart", [True, False])
-def test_both_forms_of_the_embeddings_train_alike(checkerboard, restart):
+def test_both_forms_of_the_embeddings_train_alike(checkerboard, restart, start_k):
     """To rounding, which training magnifies: hence few epochs, and a learning rate that does not oscillate."""
     weights, losses = [], []
     for form in ("dense", "compact", "auto"):
-        run = prepare("SparseELSA", checkerboard, embedding_form=form, restart=restart, epochs=6, learning_rate=0.01)
+        options = {"embedding_form": form, "restart": restart, "start_k": start_k, "epochs": 6}
+        run = prepare("SparseELSA", checkerboard, **options, learning_rate=0.01)
         run.trainer.fit(run.train_data, run.valid_data)
         assert run.model.item_embedding.is_compact == (form == "compact")
         weights.append(run.model.item_embedding().detach())

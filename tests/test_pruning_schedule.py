@@ -42,6 +42,12 @@ def test_constant_is_at_the_target_from_the_first_epoch():
     assert ks("constant", 64, 8, epochs=2) == [8, 8]
 
 
+def test_a_sparse_start_takes_the_place_of_the_whole_width():
+    assert ks("exponential", 4096, 8, stage_epochs=2, start_k=64, epochs=7) == [64, 22, 16, 11, 8, 8, 8]
+    assert ks("linear", 4096, 8, stage_epochs=2, start_k=64, epochs=6) == [64, 50, 36, 22, 8, 8]
+    assert ks("exponential", 4096, 8, start_k=8, epochs=2) == [8, 8]
+
+
 @given(
     name=st.sampled_from(SCHEDULES),
     embedding_size=st.integers(1, 5000),
@@ -50,11 +56,13 @@ def test_constant_is_at_the_target_from_the_first_epoch():
 )
 def test_no_schedule_rises_or_passes_below_its_target(name, embedding_size, stage_epochs, data):
     k = data.draw(st.integers(1, embedding_size))
-    stages = data.draw(st.lists(st.integers(k, embedding_size), min_size=1, max_size=5))
-    schedule = PruningSchedule.create(name, embedding_size, k, stage_epochs, sorted(stages, reverse=True))
+    start_k = data.draw(st.one_of(st.none(), st.integers(k, embedding_size)))
+    highest = start_k or embedding_size
+    stages = data.draw(st.lists(st.integers(k, highest), min_size=1, max_size=5))
+    schedule = PruningSchedule.create(name, embedding_size, k, stage_epochs, sorted(stages, reverse=True), start_k)
     values = [schedule.k_at(epoch) for epoch in range(schedule.first_final_epoch + 3)]
     assert values == sorted(values, reverse=True)
-    assert all(k <= value <= embedding_size for value in values)
+    assert all(k <= value <= highest for value in values)
     assert values[-3:] == [k, k, k] and k not in values[:-3]
 
 
@@ -72,6 +80,10 @@ def test_no_schedule_rises_or_passes_below_its_target(name, embedding_size, stag
         (("stepwise", 64, 8, 1, [128, 32]), r"its first value must be at most embedding_size, which is 64"),
         (("stepwise", 64, 33, 1, [32, 16]), r"its first value must be at least k, the target, which is 33"),
         (("stepwise", 64, 8, 1, [32, 4]), r"none of its values may be below k, the target, which is 8"),
+        (("stepwise", 64, 8, 1, [32, 8], 16), r"its first value must be at most start_k, which is 16"),
+        (("exponential", 64, 8, 1, None, 65), r"start_k is 65, but must be .* in \[k, embedding_size\], that is 8 to 64"),
+        (("exponential", 64, 8, 1, None, 7), r"start_k is 7, but must be"),
+        (("exponential", 64, 8, 1, None, 16.0), r"start_k is 16.0, but must be a whole number"),
         (("stepwise", 64, 8, 1, [32, "x"]), r"all of its values must be whole numbers"),
     ],
 )

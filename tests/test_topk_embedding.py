@@ -72,6 +72,19 @@ def test_compact_form_holds_the_nonzeros_only():
     assert layer.weight.shape == (9,) and layer.weight.requires_grad
 
 
+def test_expanding_undoes_compressing():
+    layer = layer_with([[4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0]])
+    layer.keep_initial_weight()
+    layer.prune(torch.tensor([1, 3]))
+    before, moments = layer.weight.detach().clone(), torch.tensor([[5.0, 0.0, 0.0, 0.0], [0.0, 6.0, 7.0, 8.0]])
+    nonzeros = layer.compress()(moments)
+    assert torch.equal(layer.expand()(nonzeros), moments)
+    assert not layer.is_compact and layer.weight.requires_grad
+    for tensor in (layer.weight, layer.initial_weight):
+        assert torch.equal(tensor, before)
+    assert layer.support.tolist() == [[True, False, False, False], [False, True, True, True]]
+
+
 @both_forms
 def test_a_pruned_entry_does_not_come_back(compact):
     layer = layer_with([[4.0, 3.0, 2.0, 1.0]])

@@ -162,9 +162,9 @@ def test_recboles_learners_are_available_too(checkerboard, learner, optimizer):
 
 
 @pytest.mark.parametrize("restart", [True, False])
-@pytest.mark.parametrize("learner", ["nadam", "adam"])
-def test_resuming_after_a_kill_in_any_epoch_ends_with_the_same_weights(checkerboard, restart, learner):
-    options = dict(SPARSE, restart=restart, learner=learner, stage_epochs=3, epochs=9, weight_decay=0.001)
+@pytest.mark.parametrize("options", [{"learner": "nadam"}, {"learner": "adam"}, {"start_k": 12}])
+def test_resuming_after_a_kill_in_any_epoch_ends_with_the_same_weights(checkerboard, restart, options):
+    options = {**SPARSE, "restart": restart, "stage_epochs": 3, "epochs": 9, "weight_decay": 0.001, **options}
     whole = prepare("SparseELSA", checkerboard, **options)
     expected_result = whole.trainer.fit(whole.train_data, whole.valid_data)
     expected = whole.model.item_embedding.weight.detach().clone()

@@ -1,10 +1,12 @@
-"""``sparse-elsa benchmark training``: whole trainings with the dense and with the compact form of the embeddings.
+"""``sparse-elsa benchmark training``: whole trainings, with the dense masked computation and with this package's.
 
-SparseELSA is trained with the paper's pruning schedule (exponential with restarting, method page section 2), in turn with
-embedding_form dense and auto, on the same data with the same seeds. The clock runs during training only.
+SparseELSA is trained with the paper's pruning schedule (exponential with restarting, method page section 2) by the dense
+masked computation and by this package's, and with a schedule that starts sparse, in turn on the same data with the same
+seeds. The clock runs while the model is made and trained.
 """
 
 import contextlib
+import functools
 import math
 import os
 import statistics
@@ -12,24 +14,32 @@ import sys
 import tempfile
 import time
 
+import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from recbole_sparse_elsa.benchmark import report
+from recbole_sparse_elsa.benchmark.dense_masked import dense_masked_loss
 from recbole_sparse_elsa.core import PruningSchedule
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.options import require_number, require_whole_number
 
-_FORMS = ("dense", "auto")
+_DENSE_MASKED, _PAPER_SCHEDULE, _SPARSE_START = "dense masked", "ours, the paper's schedule", "ours, sparse start"
+_COMPUTATIONS = (_DENSE_MASKED, _PAPER_SCHEDULE, _SPARSE_START)
+# The paper's, in RecBole's names; its epsilon is 1e-7 on a loss that is averaged over the items, ours is summed.
+_RECIPE = {"train_batch_size": 1024, "learning_rate": 0.1, "input_dropout": 0.0}
 
 _EXPLANATION = """
-SparseELSA on {dataset}{filtered}, d = {embedding_size} to k = {k}: exponential schedule with restarting,
-stage_epochs = {stage_epochs}, {epochs} epochs in all; every other option at its default{from_files}. "Dense" computes with the whole
-matrix at every epoch, "auto" with the non-zeros alone once that is faster. Seconds are of training without loading and
-evaluation; "faster" is the median of the ratios of runs with the same seed. NDCG@100 by RecBole's protocol, of the last
-epoch, as mean ± standard deviation over the seeds {seeds}.
+SparseELSA on {dataset}{filtered}, d = {embedding_size} to k = {k}, exponential schedule with restarting and a last stage of
+{stage_epochs} epochs. The paper's schedule: {paper_epochs} epochs in all, from d, stage_epochs = {stage_epochs}; "dense masked"
+computes it with the whole items x d matrix and a mask (recbole_sparse_elsa/benchmark/dense_masked.py) at every epoch. Sparse
+start: {sparse_epochs} epochs in all, start_k = {start_k}, stage_epochs = {sparse_stage_epochs}. The paper's recipe otherwise (1,024
+users a batch, learning rate 0.1, no input dropout){from_files}. Seconds are of making and training the model, without loading
+and evaluation; "faster" is the median of the ratios of runs with the same seed. NDCG@100 by RecBole's protocol, of the last epoch,
+as mean ± standard deviation over the seeds {seeds}.
 """
 
 
@@ -43,6 +53,10 @@ def add_subcommand(subparsers) -> None:
     parser.add_argument("--embedding_size", type=int, default=4096, help="width d (default: 4096)")
     parser.add_argument("--k", type=int, default=16, help="non-zeros per item embedding at the end (default: 16)")
     parser.add_argument("--stage_epochs", type=int, default=10, help="epochs per stage, E in the paper (default: 10)")
+    parser.add_argument("--start_k", type=int, default=128, help="non-zeros of the sparse start (default: 128)")
+    parser.add_argument(
+        "--sparse_stage_epochs", type=int, default=2, help="stage_epochs after the sparse start (default: 2)"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[2020, 2021, 2022], help="default: 2020 2021 2022")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: cuda if there is one")
     parser.add_argument("--config_files", nargs="+", default=[], help="YAML files with any other options of RecBole")
@@ -50,7 +64,7 @@ def add_subcommand(subparsers) -> None:
 
 
 def run(options) -> None:
-    """Train with each seed and form; write training.csv, training_summary.csv and training.md.
+    """Train with each seed and computation; write training.csv, training_summary.csv and training.md.
 
     Raises
     ------
@@ -59,18 +73,35 @@ def run(options) -> None:
     DatasetError
         The data set cannot be found.
     """
-    # The paper ends with a whole stage at the target k.
-    schedule = PruningSchedule.create("exponential", options.embedding_size, options.k, options.stage_epochs)
-    options.epochs = schedule.first_final_epoch + options.stage_epochs
     _check(options)
+    schedules = _schedules(options)
     device = report.choose_device(options.device)
     report.open_output(options.output)
     ran_on = report.environment(device)
     print(f"Running on {report.environment_line(ran_on)}")
     seeds = list(dict.fromkeys(options.seeds))
-    rows = [_train(seed, form, options, device) for seed in seeds for form in _FORMS]
+    rows = [_train(seed, name, schedules[name], options, device) for seed in seeds for name in _COMPUTATIONS]
     summaries = _summarise(rows)
-    _write(options, seeds, rows, summaries, ran_on)
+    _write(options, seeds, schedules, rows, summaries, ran_on)
+
+
+def _schedules(options):
+    """The options of each computation that say how k falls; each ends with a whole stage at the target k, as the paper."""
+    d, k, last = options.embedding_size, options.k, options.stage_epochs
+    start_k = min(options.start_k, d)
+    paper = PruningSchedule.create("exponential", d, k, options.stage_epochs)
+    sparse = PruningSchedule.create("exponential", d, k, options.sparse_stage_epochs, start_k=start_k)
+    from_dense = {"start_k": None, "stage_epochs": options.stage_epochs, "epochs": paper.first_final_epoch + last}
+    return {
+        _DENSE_MASKED: {**from_dense, "embedding_form": "dense"},
+        _PAPER_SCHEDULE: {**from_dense, "embedding_form": "auto"},
+        _SPARSE_START: {
+            "start_k": start_k,
+            "stage_epochs": options.sparse_stage_epochs,
+            "epochs": sparse.first_final_epoch + last,
+            "embedding_form": "auto",
+        },
+    }
 
 
 def _check(options):
@@ -83,15 +114,14 @@ def _check(options):
             raise OptionError(f"config_files: {file} was not found")
 
 
-def _train(seed, form, options, device):
+def _train(seed, computation, schedule, options, device):
     config_dict = {
+        **_RECIPE,
         "embedding_size": options.embedding_size,
         "k": options.k,
         "pruning_schedule": "exponential",
         "restart": True,
-        "stage_epochs": options.stage_epochs,
-        "epochs": options.epochs,
-        "embedding_form": form,
+        **schedule,
         "seed": seed,
         "data_path": os.path.abspath(options.data_path),
         "use_gpu": device.type == "cuda",
@@ -111,18 +141,21 @@ def _train(seed, form, options, device):
         init_seed(config["seed"], config["reproducibility"])
         train_data, valid_data, test_data = data_preparation(config, create_dataset(config))
         init_seed(config["seed"], config["reproducibility"])
-        model = get_model(config["model"])(config, train_data.dataset).to(config["device"])
-        trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
         n_batches = math.ceil((train_data.dataset.user_num - 1) / config["train_batch_size"])
-        with tqdm(total=n_batches * options.epochs, unit="step", desc=f"seed {seed}, {form}: training") as progress:
-            trainer.optimizer.register_step_post_hook(lambda *_: progress.update())
+        name = f"seed {seed}, {computation}"
+        with tqdm(total=n_batches * config["epochs"], unit="step", desc=f"{name}: training") as progress:
             start = time.perf_counter()
+            model = get_model(config["model"])(config, train_data.dataset).to(config["device"])
+            if computation == _DENSE_MASKED:
+                model.calculate_loss = functools.partial(_dense_masked_loss, model)
+            trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+            trainer.optimizer.register_step_post_hook(lambda *_: progress.update())
             # Without validation data nothing is evaluated, and without saving nothing is written, while the clock runs.
             trainer.fit(train_data, saved=False, show_progress=False)
             # Work may still be queued on the GPU; reading a number waits for it.
             model.item_embedding.weight.sum().item()
             seconds = time.perf_counter() - start
-            progress.set_description(f"seed {seed}, {form}: evaluating")
+            progress.set_description(f"{name}: evaluating")
             valid, test = (
                 trainer.evaluate(data, load_best_model=False, show_progress=False)["ndcg@100"]
                 for data in (valid_data, test_data)
@@ -133,14 +166,21 @@ def _train(seed, form, options, device):
         "rating_at_least": options.rating_at_least,
         "embedding_size": options.embedding_size,
         "k": options.k,
-        "stage_epochs": options.stage_epochs,
-        "epochs": options.epochs,
-        "embedding_form": form,
+        "computation": computation,
+        **schedule,
         "seed": seed,
         "seconds": seconds,
         "valid_ndcg@100": float(valid),
         "test_ndcg@100": float(test),
     }
+
+
+def _dense_masked_loss(model, interaction):
+    layer = model.item_embedding
+    mask = torch.ones_like(layer.weight, dtype=torch.bool) if layer.support is None else layer.support
+    users = interaction[model.USER_ID]
+    rows = model.histories.batch(users[model.histories.lengths(users) > 0]).rows()
+    return dense_masked_loss(layer.weight, mask, rows, F.dropout(rows, model.input_dropout))
 
 
 @contextlib.contextmanager
@@ -158,17 +198,17 @@ def _away_from_the_command_line():
 
 
 def _summarise(rows):
-    """One row per form, with medians, means and standard deviations over the seeds."""
+    """One row per computation, with medians, means and standard deviations over the seeds."""
     summaries = []
-    seconds_of = {form: [row["seconds"] for row in rows if row["embedding_form"] == form] for form in _FORMS}
-    for form in _FORMS:
-        runs = [row for row in rows if row["embedding_form"] == form]
-        summary = {"embedding_form": form, "runs": len(runs), "median_seconds": statistics.median(seconds_of[form])}
-        for name in ("seconds", "valid_ndcg@100", "test_ndcg@100"):
-            values = [row[name] for row in runs]
-            summary[f"{name}_mean"] = statistics.mean(values)
-            summary[f"{name}_sd"] = statistics.stdev(values) if len(values) > 1 else None
-        ratios = [dense / other for dense, other in zip(seconds_of["dense"], seconds_of[form])]
+    seconds_of = {name: [row["seconds"] for row in rows if row["computation"] == name] for name in _COMPUTATIONS}
+    for name in _COMPUTATIONS:
+        runs = [row for row in rows if row["computation"] == name]
+        summary = {"computation": name, "runs": len(runs), "median_seconds": statistics.median(seconds_of[name])}
+        for figure in ("seconds", "valid_ndcg@100", "test_ndcg@100"):
+            values = [row[figure] for row in runs]
+            summary[f"{figure}_mean"] = statistics.mean(values)
+            summary[f"{figure}_sd"] = statistics.stdev(values) if len(values) > 1 else None
+        ratios = [dense / other for dense, other in zip(seconds_of[_DENSE_MASKED], seconds_of[name])]
         summary["times_faster"] = statistics.median(ratios)
         summaries.append(summary)
     return summaries
@@ -180,7 +220,7 @@ def _readable(summary):
         return f"{mean:.{digits}f}" + (f" ± {sd:.{digits}f}" if sd is not None else "")
 
     return {
-        "embedding_form": summary["embedding_form"],
+        "computation": summary["computation"],
         "median (s)": f"{summary['median_seconds']:.1f}",
         "mean (s)": mean_and_sd("seconds", 1),
         "faster": f"{summary['times_faster']:.1f} x",
@@ -189,14 +229,16 @@ def _readable(summary):
     }
 
 
-def _write(options, seeds, rows, summaries, ran_on):
+def _write(options, seeds, schedules, rows, summaries, ran_on):
     table = report.markdown_table([_readable(summary) for summary in summaries])
     filtered = "" if options.rating_at_least is None else f" (ratings of at least {options.rating_at_least:g})"
     explanation = report.paragraph(
         _EXPLANATION,
         filtered=filtered,
         from_files=f" or from {', '.join(options.config_files)}" if options.config_files else "",
-        **{**vars(options), "seeds": ", ".join(map(str, seeds))},
+        paper_epochs=schedules[_PAPER_SCHEDULE]["epochs"],
+        sparse_epochs=schedules[_SPARSE_START]["epochs"],
+        **{**vars(options), "start_k": schedules[_SPARSE_START]["start_k"], "seeds": ", ".join(map(str, seeds))},
     )
     print(f"\n{table}\n\n{explanation}\n")
     file = os.path.join(options.output, "training")

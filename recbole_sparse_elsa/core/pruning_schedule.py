@@ -24,8 +24,8 @@ class PruningSchedule:
     k: int
 
     @classmethod
-    def create(cls, name, embedding_size, k, stage_epochs=1, stepwise_k=None) -> "PruningSchedule":
-        """Build one of the schedules of the paper.
+    def create(cls, name, embedding_size, k, stage_epochs=1, stepwise_k=None, start_k=None) -> "PruningSchedule":
+        """Build one of the schedules of the paper, or one like it that starts sparse.
 
         Parameters
         ----------
@@ -41,6 +41,9 @@ class PruningSchedule:
             Epochs per stage, E in the paper, at least 1.
         stepwise_k : sequence of int, optional
             The stages of the stepwise schedule, in [k, d], not rising. If the last one is not k, a stage at k follows.
+        start_k : int, optional
+            Number of non-zeros per item embedding at the start, in [k, d]: takes the place of d above. By default d, as
+            in the paper.
 
         Returns
         -------
@@ -58,15 +61,22 @@ class PruningSchedule:
             raise OptionError(f"pruning_schedule is {name!r}, but must be one of {', '.join(SCHEDULES)}")
         if k > embedding_size:
             raise OptionError(f"k is {k}, but must lie in [1, embedding_size], and embedding_size is {embedding_size}")
+        start_option = "start_k"
+        if start_k is None:
+            start_option, start_k = "embedding_size", embedding_size
+        elif isinstance(start_k, bool) or not isinstance(start_k, int) or not k <= start_k <= embedding_size:
+            raise OptionError(
+                f"start_k is {start_k!r}, but must be a whole number in [k, embedding_size], that is {k} to {embedding_size}"
+            )
         if name == "stepwise":
-            pruning_ks = _stepwise(embedding_size, k, stage_epochs, stepwise_k)
-        elif name == "constant" or k == embedding_size:
+            pruning_ks = _stepwise(k, stage_epochs, stepwise_k, {start_option: start_k})
+        elif name == "constant" or k == start_k:
             pruning_ks = []
         else:
-            pruning_ks = _exponential(embedding_size, k, stage_epochs)
+            pruning_ks = _exponential(start_k, k, stage_epochs)
             if name == "linear":
                 steps = len(pruning_ks)
-                pruning_ks = [embedding_size - (embedding_size - k) * step // steps for step in range(steps)]
+                pruning_ks = [start_k - (start_k - k) * step // steps for step in range(steps)]
         return cls(tuple(pruning_ks), k)
 
     def k_at(self, epoch: int) -> int:
@@ -79,24 +89,25 @@ class PruningSchedule:
         return len(self.pruning_ks)
 
 
-def _exponential(embedding_size, k, stage_epochs):
-    pruning_ks = [embedding_size]
+def _exponential(start_k, k, stage_epochs):
+    pruning_ks = [start_k]
     while True:
-        next_k = math.floor(embedding_size * 2 ** -(len(pruning_ks) / stage_epochs + 1))
+        next_k = math.floor(start_k * 2 ** -(len(pruning_ks) / stage_epochs + 1))
         # The formula alone can jump over the target, and would then end with fewer non-zeros than were asked for.
         if next_k <= k:
             return pruning_ks
         pruning_ks.append(next_k)
 
 
-def _stepwise(embedding_size, k, stage_epochs, stepwise_k):
+def _stepwise(k, stage_epochs, stepwise_k, start):
+    ((start_option, start_k),) = start.items()
     given = f"stepwise_k is {stepwise_k!r}, but"
     if not isinstance(stepwise_k, (list, tuple)) or not stepwise_k:
         raise OptionError(f"{given} the stepwise schedule needs a list of whole numbers, such as [256, 128, 64]")
     if not all(isinstance(stage_k, int) and not isinstance(stage_k, bool) for stage_k in stepwise_k):
         raise OptionError(f"{given} all of its values must be whole numbers")
-    if stepwise_k[0] > embedding_size:
-        raise OptionError(f"{given} its first value must be at most embedding_size, which is {embedding_size}")
+    if stepwise_k[0] > start_k:
+        raise OptionError(f"{given} its first value must be at most {start_option}, which is {start_k}")
     if any(later > earlier for earlier, later in zip(stepwise_k, stepwise_k[1:])):
         raise OptionError(f"{given} its values must not rise")
     if k > stepwise_k[0]:

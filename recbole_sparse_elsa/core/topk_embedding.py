@@ -15,13 +15,13 @@ _BLOCK_SIZE = 2**20
 class TopKEmbedding(nn.Module):
     """Item embeddings with a bounded number of non-zeros in each row (method page, section 2; WWW 2026, section 3).
 
-    The layer starts dense. `prune` keeps the entries of largest magnitude in each row, the row's support; gradient
+    The layer starts dense, unless it is given a sparse start. `prune` keeps the entries of largest magnitude in each row, the row's support; gradient
     reaches only the support, so supports are nested as the number of non-zeros shrinks. Every product uses the rows
     scaled to L2 norm 1.
 
     How the support is stored is the layer's own affair. In the dense form, ``weight`` is the whole matrix, with a mask
     once it is pruned; after `compress`, the compact form, it is only the non-zeros, so that gradients, the optimiser's
-    state and the cost of a step shrink with them. Users of the layer go through its methods, which are the same for
+    state and the cost of a step shrink with them; `expand` is the way back. Users of the layer go through its methods, which are the same for
     both. Rows may differ in their number of non-zeros.
 
     Parameters
@@ -30,6 +30,9 @@ class TopKEmbedding(nn.Module):
         Number of items (rows).
     embedding_size : int
         Width d of the embeddings (columns, latent dimensions).
+    start : tuple of torch.Tensor, optional
+        Places and values of the non-zeros at the start, as `neighbour_start` returns them: the layer is then in its
+        compact form from the beginning. By default it is dense and Xavier-uniform.
 
     Attributes
     ----------
@@ -44,17 +47,23 @@ class TopKEmbedding(nn.Module):
         The values to which a restart returns, in the form of ``weight``; None unless `keep_initial_weight` was called.
     """
 
-    def __init__(self, n_items: int, embedding_size: int):
+    def __init__(self, n_items: int, embedding_size: int, start=None):
         super().__init__()
         self.n_items = n_items
         self.embedding_size = embedding_size
-        self.weight = nn.Parameter(torch.empty(n_items, embedding_size))
-        nn.init.xavier_uniform_(self.weight)
         # The compact weight does not tell the shape of the matrix, and a saved state should.
         self.register_buffer("shape", torch.tensor([n_items, embedding_size]))
         for name in _CHANGING_BUFFERS:
             self.register_buffer(name, None)
         self._compact_support = None
+        if start is None:
+            self.weight = nn.Parameter(torch.empty(n_items, embedding_size))
+            nn.init.xavier_uniform_(self.weight)
+        else:
+            column_indices, values = start
+            self.weight = nn.Parameter(values.flatten())
+            nonzeros = torch.full((n_items,), values.shape[1], device=values.device)
+            self._set_places(nonzeros, column_indices.flatten().int())
 
     @property
     def is_compact(self) -> bool:
@@ -167,6 +176,23 @@ class TopKEmbedding(nn.Module):
         self._set_places(torch.bincount(rows, minlength=self.n_items), columns.int())
         self.support = None
         return self._change_weight(lambda tensor: tensor[rows, columns], restart=False)
+
+    def expand(self):
+        """Change from the compact form to the dense one; embeddings stay the same.
+
+        Returns
+        -------
+        callable
+            As of `prune`.
+        """
+        rows, columns = self._places().row_of_entry, self.column_indices.long()
+
+        def select(tensor):
+            return tensor.new_zeros(self.n_items, self.embedding_size).index_put_((rows, columns), tensor)
+
+        self.support = select(torch.ones_like(columns, dtype=torch.bool))
+        self.row_pointers = self.column_indices = self._compact_support = None
+        return self._change_weight(select, restart=False)
 
     def keep_initial_weight(self) -> None:
         """Remember the present values, so that `prune` can restart from them (lottery-ticket style)."""

@@ -50,8 +50,11 @@ class ELSA(GeneralRecommender):
             torch.from_numpy(interactions.indptr), torch.from_numpy(interactions.indices), interactions.shape[1]
         ).to(self.device)
         self.max_output = config["max_output"]
-        _require_memory(config, len(self.histories.item_indices) / self.histories.n_users, interactions.shape[1])
-        self.item_embedding = TopKEmbedding(interactions.shape[1], config["embedding_size"])
+        _require_memory(config, self.histories, self.pruning_schedule)
+        self.item_embedding = self._new_embedding(config)
+
+    def _new_embedding(self, config):
+        return TopKEmbedding(self.histories.n_items, config["embedding_size"])
 
     @classmethod
     def check_options(cls, config) -> None:
@@ -123,12 +126,20 @@ class ELSA(GeneralRecommender):
         return super().load_state_dict(state_dict, *args, **kwargs)
 
 
-def _require_memory(config, mean_history, n_items):
+def _require_memory(config, histories, schedule):
     """Raise TrainingError if a batch and the item embeddings cannot fit, before they are made."""
     device, d, users = config["device"], config["embedding_size"], config["train_batch_size"]
+    n_items, mean_history = histories.n_items, len(histories.item_indices) / histories.n_users
     outputs = min(config["max_output"] or n_items, n_items)
-    # Weight, gradient, two moments and the initial weight, the embeddings of norm 1 and their gradient; the support.
-    embeddings = n_items * d * (7 * 4 + 1)
+    # Weight, gradient, two moments and the initial weight, the embeddings of norm 1 and their gradient.
+    bytes_per_weight = 7 * 4
+    if config["start_k"] is None or config["embedding_form"] == "dense":
+        embeddings = n_items * d * (bytes_per_weight + 1)  # and the mask
+        reduced_by = f"a smaller embedding_size ({d})"
+    else:
+        # Rows and columns of the entries, also in the transposed order.
+        embeddings = n_items * schedule.k_at(0) * (bytes_per_weight + 28)
+        reduced_by = f"a smaller start_k ({config['start_k']})"
     # The predictions, user vectors and their gradient, and the interactions with their places.
     batch = users * (4 * outputs + 8 * d + 40 * mean_history)
     needed = embeddings + batch
@@ -139,7 +150,7 @@ def _require_memory(config, mean_history, n_items):
     if needed > available:
         raise TrainingError(
             f"training needs about {needed / 2**30:.1f} GiB and {available / 2**30:.1f} GiB are available: "
-            f"{embeddings / 2**30:.1f} GiB for {n_items} items, which a smaller embedding_size ({d}) reduces, and "
+            f"{embeddings / 2**30:.1f} GiB for {n_items} items, which {reduced_by} reduces, and "
             f"{batch / 2**30:.1f} GiB for a batch, which a smaller train_batch_size ({users}) or max_output "
             f"({outputs}) reduces"
         )

@@ -4,7 +4,7 @@ Reference:
     Vančura et al. "Efficient Learning of Sparse Representations from Interactions." in WWW 2026.
 """
 
-from recbole_sparse_elsa.core import PruningSchedule
+from recbole_sparse_elsa.core import PruningSchedule, TopKEmbedding, neighbour_start
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.model.elsa import ELSA
 
@@ -15,7 +15,8 @@ class SparseELSA(ELSA):
     Parameters
     ----------
     config : recbole.config.Config
-        Reads ``k``, ``pruning_schedule``, ``stage_epochs``, ``stepwise_k`` and ``restart`` beside ELSA's options.
+        Reads ``k``, ``pruning_schedule``, ``start_k``, ``stage_epochs``, ``stepwise_k`` and ``restart`` beside ELSA's
+        options.
     dataset : recbole.data.dataset.Dataset
         The training interactions.
     """
@@ -25,6 +26,12 @@ class SparseELSA(ELSA):
         self.restart = config["restart"]
         if self.restart:
             self.item_embedding.keep_initial_weight()
+
+    def _new_embedding(self, config):
+        if config["start_k"] is None:
+            return super()._new_embedding(config)
+        start = neighbour_start(self.histories, config["embedding_size"], self.pruning_schedule.k_at(0))
+        return TopKEmbedding(self.histories.n_items, config["embedding_size"], start)
 
     @classmethod
     def check_options(cls, config) -> None:
@@ -42,4 +49,5 @@ class SparseELSA(ELSA):
             config["k"],
             config["stage_epochs"],
             config["stepwise_k"],
+            config["start_k"],
         )

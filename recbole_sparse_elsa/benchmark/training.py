@@ -4,22 +4,18 @@ SparseELSA is trained with the paper's pruning schedule (exponential with restar
 embedding_form dense and auto, on the same data with the same seeds. The clock runs during training only.
 """
 
-import contextlib
 import math
 import os
 import statistics
-import sys
-import tempfile
 import time
 
 from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_seed
 from tqdm import tqdm
 
 from recbole_sparse_elsa.benchmark import report
 from recbole_sparse_elsa.core import PruningSchedule
 from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
 from recbole_sparse_elsa.options import require_number, require_whole_number
 
 _FORMS = ("dense", "auto")
@@ -106,26 +102,23 @@ def _train(seed, form, options, device):
         config_dict["load_col"] = {"inter": ["user_id", "item_id", "rating"]}
         config_dict["val_interval"] = {"rating": f"[{options.rating_at_least:g},inf)"}
     config_files = [os.path.abspath(file) for file in options.config_files]
-    with _away_from_the_command_line():
+    with away_from_the_command_line():
         config = Config("SparseELSA", options.dataset, config_file_list=config_files, config_dict=config_dict)
-        init_seed(config["seed"], config["reproducibility"])
-        train_data, valid_data, test_data = data_preparation(config, create_dataset(config))
-        init_seed(config["seed"], config["reproducibility"])
-        model = get_model(config["model"])(config, train_data.dataset).to(config["device"])
-        trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
-        n_batches = math.ceil((train_data.dataset.user_num - 1) / config["train_batch_size"])
+        data = load_data(config)
+        trainer = create_trainer(config, data.train_data)
+        n_batches = math.ceil((data.train_data.dataset.user_num - 1) / config["train_batch_size"])
         with tqdm(total=n_batches * options.epochs, unit="step", desc=f"seed {seed}, {form}: training") as progress:
             trainer.optimizer.register_step_post_hook(lambda *_: progress.update())
             start = time.perf_counter()
             # Without validation data nothing is evaluated, and without saving nothing is written, while the clock runs.
-            trainer.fit(train_data, saved=False, show_progress=False)
+            trainer.fit(data.train_data, saved=False, show_progress=False)
             # Work may still be queued on the GPU; reading a number waits for it.
-            model.item_embedding.weight.sum().item()
+            trainer.model.item_embedding.weight.sum().item()
             seconds = time.perf_counter() - start
             progress.set_description(f"seed {seed}, {form}: evaluating")
             valid, test = (
-                trainer.evaluate(data, load_best_model=False, show_progress=False)["ndcg@100"]
-                for data in (valid_data, test_data)
+                trainer.evaluate(phase, load_best_model=False, show_progress=False)["ndcg@100"]
+                for phase in (data.valid_data, data.test_data)
             )
         trainer.tensorboard.close()
     return {
@@ -141,20 +134,6 @@ def _train(seed, form, options, device):
         "valid_ndcg@100": float(valid),
         "test_ndcg@100": float(test),
     }
-
-
-@contextlib.contextmanager
-def _away_from_the_command_line():
-    """Let RecBole see no command line, whose options it would take for its own, and write its logs to a throw-away folder."""
-    arguments, folder = sys.argv, os.getcwd()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as throw_away:
-        sys.argv = arguments[:1]
-        os.chdir(throw_away)
-        try:
-            yield
-        finally:
-            sys.argv = arguments
-            os.chdir(folder)
 
 
 def _summarise(rows):

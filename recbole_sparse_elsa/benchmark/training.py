@@ -12,7 +12,7 @@ import time
 from recbole.config import Config
 from tqdm import tqdm
 
-from recbole_sparse_elsa.benchmark import report
+from recbole_sparse_elsa import report
 from recbole_sparse_elsa.core import PruningSchedule
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data

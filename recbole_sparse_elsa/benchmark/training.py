@@ -5,26 +5,22 @@ masked computation and by this package's, and with a schedule that starts sparse
 seeds. The clock runs while the model is made and trained.
 """
 
-import contextlib
 import functools
 import math
 import os
 import statistics
-import sys
-import tempfile
 import time
 
 import torch
 from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_seed
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from recbole_sparse_elsa.benchmark import report
+from recbole_sparse_elsa import report
 from recbole_sparse_elsa.benchmark.dense_masked import dense_masked_loss
 from recbole_sparse_elsa.core import PruningSchedule
 from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
 from recbole_sparse_elsa.options import require_number, require_whole_number
 
 _DENSE_MASKED, _PAPER_SCHEDULE, _SPARSE_START = "dense masked", "ours, the paper's schedule", "ours, sparse start"
@@ -136,29 +132,26 @@ def _train(seed, computation, schedule, options, device):
         config_dict["load_col"] = {"inter": ["user_id", "item_id", "rating"]}
         config_dict["val_interval"] = {"rating": f"[{options.rating_at_least:g},inf)"}
     config_files = [os.path.abspath(file) for file in options.config_files]
-    with _away_from_the_command_line():
+    with away_from_the_command_line():
         config = Config("SparseELSA", options.dataset, config_file_list=config_files, config_dict=config_dict)
-        init_seed(config["seed"], config["reproducibility"])
-        train_data, valid_data, test_data = data_preparation(config, create_dataset(config))
-        init_seed(config["seed"], config["reproducibility"])
-        n_batches = math.ceil((train_data.dataset.user_num - 1) / config["train_batch_size"])
+        data = load_data(config)
+        n_batches = math.ceil((data.train_data.dataset.user_num - 1) / config["train_batch_size"])
         name = f"seed {seed}, {computation}"
         with tqdm(total=n_batches * config["epochs"], unit="step", desc=f"{name}: training") as progress:
             start = time.perf_counter()
-            model = get_model(config["model"])(config, train_data.dataset).to(config["device"])
+            trainer = create_trainer(config, data.train_data)
             if computation == _DENSE_MASKED:
-                model.calculate_loss = functools.partial(_dense_masked_loss, model)
-            trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+                trainer.model.calculate_loss = functools.partial(_dense_masked_loss, trainer.model)
             trainer.optimizer.register_step_post_hook(lambda *_: progress.update())
             # Without validation data nothing is evaluated, and without saving nothing is written, while the clock runs.
-            trainer.fit(train_data, saved=False, show_progress=False)
+            trainer.fit(data.train_data, saved=False, show_progress=False)
             # Work may still be queued on the GPU; reading a number waits for it.
-            model.item_embedding.weight.sum().item()
+            trainer.model.item_embedding.weight.sum().item()
             seconds = time.perf_counter() - start
             progress.set_description(f"{name}: evaluating")
             valid, test = (
-                trainer.evaluate(data, load_best_model=False, show_progress=False)["ndcg@100"]
-                for data in (valid_data, test_data)
+                trainer.evaluate(phase, load_best_model=False, show_progress=False)["ndcg@100"]
+                for phase in (data.valid_data, data.test_data)
             )
         trainer.tensorboard.close()
     return {
@@ -181,20 +174,6 @@ def _dense_masked_loss(model, interaction):
     users = interaction[model.USER_ID]
     rows = model.histories.batch(users[model.histories.lengths(users) > 0]).rows()
     return dense_masked_loss(layer.weight, mask, rows, F.dropout(rows, model.input_dropout))
-
-
-@contextlib.contextmanager
-def _away_from_the_command_line():
-    """Let RecBole see no command line, whose options it would take for its own, and write its logs to a throw-away folder."""
-    arguments, folder = sys.argv, os.getcwd()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as throw_away:
-        sys.argv = arguments[:1]
-        os.chdir(throw_away)
-        try:
-            yield
-        finally:
-            sys.argv = arguments
-            os.chdir(folder)
 
 
 def _summarise(rows):

@@ -73,7 +73,7 @@ class TopKEmbedding(nn.Module):
     def forward(self) -> torch.Tensor:
         """The item embeddings as a dense matrix: float32, shape ``(n_items, embedding_size)``, rows of norm 1."""
         if self.is_compact:
-            return self._places().matrix(self._unit_values()).to_dense()
+            return self._places().matrix(_unit_values(self.weight, self._places())).to_dense()
         return self._rows(slice(None))
 
     def nmse_loss(self, batch: UserBatch, max_output: int = None) -> torch.Tensor:
@@ -96,10 +96,11 @@ class TopKEmbedding(nn.Module):
             items, item_weights, batch = batch.sample_items(max_output)
         if not self.is_compact:
             return dense_nmse_loss(self() if items is None else self._rows(items), batch, item_weights)
-        values, places = self._unit_values(), self._places()
+        weight, places = self.weight, self._places()
         if items is not None:
             places, entries = places.of_items(items)
-            values = values[entries]
+            weight = weight[entries]
+        values = _unit_values(weight, places)
         on_cpu = self.weight.device.type == "cpu"
         users_per_block = max(64, _BLOCK_SIZE // batch.n_items) if on_cpu else batch.n_users
         return sparse_nmse_loss(values, places, batch, users_per_block, item_weights)
@@ -108,7 +109,8 @@ class TopKEmbedding(nn.Module):
     def reconstruct(self, batch: UserBatch) -> torch.Tensor:
         """The reconstructed users ``X̃ Â Âᵀ``: float32, shape ``(n_users, n_items)``; not differentiable."""
         if self.is_compact:
-            values, places = self._unit_values(), self._places()
+            places = self._places()
+            values = _unit_values(self.weight, places)
             return (places.matrix(values) @ (places.transposed_matrix(values) @ batch.columns())).T
         item_embeddings = self()
         return (batch.sparse_rows() @ item_embeddings) @ item_embeddings.T
@@ -117,7 +119,7 @@ class TopKEmbedding(nn.Module):
     def encode(self, batch: UserBatch) -> torch.Tensor:
         """The user vectors ``X̃ Â``: float32, shape ``(n_users, embedding_size)``; not differentiable."""
         if self.is_compact:
-            return (self._places().transposed_matrix(self._unit_values()) @ batch.columns()).T
+            return (self._places().transposed_matrix(_unit_values(self.weight, self._places())) @ batch.columns()).T
         return batch.sparse_rows() @ self()
 
     def prune(self, nonzeros, restart: bool = False):
@@ -235,11 +237,6 @@ class TopKEmbedding(nn.Module):
         self.column_indices = column_indices
         self._compact_support = None
 
-    def _unit_values(self):
-        row_of_entry = self._places().row_of_entry
-        squares = torch.zeros(self.n_items, device=self.weight.device).index_add(0, row_of_entry, self.weight.square())
-        return self.weight / squares.sqrt().clamp(min=1e-12)[row_of_entry]
-
     @torch.no_grad()
     def _change_weight(self, select, restart):
         if self.initial_weight is not None:
@@ -280,3 +277,9 @@ class TopKEmbedding(nn.Module):
 
 
 _CHANGING_BUFFERS = ("support", "row_pointers", "column_indices", "initial_weight")
+
+
+def _unit_values(weight, places):
+    """The values of rows of norm 1."""
+    squares = weight.new_zeros(places.n_items).index_add(0, places.row_of_entry, weight.square())
+    return weight / squares.sqrt().clamp(min=1e-12)[places.row_of_entry]

@@ -25,7 +25,7 @@ from recbole_sparse_elsa.options import require_whole_number
 
 _INPUT_DROPOUT = 0.5
 # Popularity of the item of rank r is proportional to r ** -0.8: roughly that of MovieLens.
-_POPULARITY_EXPONENT = 0.8
+POPULARITY_EXPONENT = 0.8
 _TOLERANCE = 1e-4
 # Predictions are sums of terms of about 1.
 _ROUNDING = 1e-5
@@ -81,6 +81,11 @@ class Cell:
         return int(10.25 * item_matrix + 12 * batch_matrix + 6 * user_vectors + 80 * self.items * self.k)
 
 
+def make_optimizer(weight) -> torch.optim.Optimizer:
+    """The optimiser of a parameter as PruningTrainer makes it, with SparseELSA's defaults."""
+    return torch.optim.NAdam([weight], lr=0.05, eps=1e-4, momentum_decay=1.0, decoupled_weight_decay=True)
+
+
 class _Step:
     """One whole training step; subclasses set `weight` and `optimizer`, and give the loss."""
 
@@ -88,12 +93,6 @@ class _Step:
         self.optimizer.zero_grad()
         self.loss().backward()
         self.optimizer.step()
-
-    def _make_optimizer(self):
-        # As PruningTrainer makes it, with SparseELSA's defaults.
-        self.optimizer = torch.optim.NAdam(
-            [self.weight], lr=0.05, eps=1e-4, momentum_decay=1.0, decoupled_weight_decay=True
-        )
 
     def state_bytes(self) -> int:
         """Size of parameters, gradients and optimiser states; the last are made by the first step."""
@@ -110,7 +109,7 @@ class DenseMaskedStep(_Step):
         self.weight = nn.Parameter(layer.weight.detach().clone())
         self.mask = torch.ones_like(layer.weight, dtype=torch.bool) if layer.support is None else layer.support.clone()
         self.rows = histories.batch(users).rows()
-        self._make_optimizer()
+        self.optimizer = make_optimizer(self.weight)
 
     def loss(self):
         return self.loss_of(F.dropout(self.rows, _INPUT_DROPOUT))
@@ -138,7 +137,7 @@ class CompactStep(_Step):
     def __init__(self, layer, histories, users):
         self.layer, self.histories, self.users = layer, histories, users
         self.weight = layer.weight
-        self._make_optimizer()
+        self.optimizer = make_optimizer(self.weight)
 
     def loss(self):
         return self.layer.nmse_loss(self.histories.batch(self.users, _INPUT_DROPOUT))
@@ -241,7 +240,7 @@ def _gb(size):
 def generate_histories(n_users, n_items, interactions_per_user, seed) -> UserHistories:
     """Users with as many distinct items each, drawn from a long-tailed popularity; items in random order."""
     generator = torch.Generator().manual_seed(seed)
-    popularity = torch.arange(1, n_items + 1).double() ** -_POPULARITY_EXPONENT
+    popularity = torch.arange(1, n_items + 1).double() ** -POPULARITY_EXPONENT
     popularity = popularity[torch.randperm(n_items, generator=generator)]
     histories = [
         torch.multinomial(popularity, interactions_per_user, generator=generator).sort().values for _ in range(n_users)
@@ -394,7 +393,7 @@ def _write(options, rows, summaries, left_out, ran_on):
         tolerance=_TOLERANCE,
         repeats=options.repeats,
         interactions=options.interactions_per_user,
-        exponent=_POPULARITY_EXPONENT,
+        exponent=POPULARITY_EXPONENT,
         seed=options.seed,
     )
     print(f"\n{table}\n\n{explanation}\n")

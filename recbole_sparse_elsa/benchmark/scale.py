@@ -1,0 +1,292 @@
+"""``sparse-elsa benchmark scale``: how time and memory grow with the users, the items and the interactions.
+
+Each size is measured in a process of its own, so that its peak memory is its own.
+"""
+
+import dataclasses
+import itertools
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from tqdm import tqdm
+
+from recbole_sparse_elsa import report
+from recbole_sparse_elsa.benchmark.step import POPULARITY_EXPONENT, make_optimizer
+from recbole_sparse_elsa.checkpoint import write_checkpoint
+from recbole_sparse_elsa.core import TopKEmbedding, UserHistories, neighbour_start
+from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer
+from recbole_sparse_elsa.options import require_whole_number
+
+_INPUT_DROPOUT = 0.5
+
+_EXPLANATION = """
+Training: the sparse start and steps of {batch} users, k = {k}, d = {embedding_size}, max_output = {max_output}, input dropout
+0.5, NAdam. "Epoch" is the median of {steps} steps (after one that is not counted) times the steps of an epoch. Interactions are
+generated: every user draws as many items, popularity proportional to rank ** -{exponent:g}, and repeated draws are dropped;
+seed {seed}. "Growth" is how many times the epoch and the peak memory grew for twice the size, the memory after what a process
+takes without data. Through RecBole: the same interactions written as an atomic file and taken through RecBole's own loading,
+splitting (8:1:1 per user), a model with a sparse start, one epoch, the full ranking of every user on the validation data,
+and a checkpoint.
+"""
+
+
+@dataclass(frozen=True)
+class Size:
+    """One size of generated data."""
+
+    users: int
+    items: int
+    draws_per_user: int
+
+    def __str__(self):
+        return f"{self.users:,} users x {self.items:,} items, {self.users * self.draws_per_user:,} interactions drawn"
+
+
+def add_subcommand(subparsers) -> None:
+    """Add ``scale`` to the benchmarks."""
+    parser = subparsers.add_parser("scale", help="growth with the data", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the tables and CSV files")
+    for name, default, meaning in (
+        ("users", 125_000, "users of the smallest data"),
+        ("items", 62_500, "items of the smallest data"),
+        ("draws-per-user", 20, "items drawn by a user of the smallest data"),
+        ("doublings", 4, "how often users, items and draws are doubled, each alone; then users and items together"),
+        ("recbole-users", 6_250, "users of the smallest data taken through RecBole"),
+        ("recbole-items", 6_250, "items of the smallest data taken through RecBole"),
+        ("embedding_size", 512, "width d of the item embeddings"),
+        ("k", 16, "non-zeros per item embedding"),
+        ("batch", 1024, "users in a batch"),
+        ("max_output", 20_000, "items per batch over which the loss is taken"),
+        ("steps", 10, "timed steps of each size"),
+        ("seed", 2020, "of interactions and weights"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} (default: {default})")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: cuda if there is one")
+    parser.set_defaults(run=run)
+
+
+def run(options) -> None:
+    """Measure every size; write scale_training.csv, scale_recbole.csv and scale.md.
+
+    Raises
+    ------
+    OptionError
+        An option is not allowed.
+    """
+    for name in ("users", "items", "draws_per_user", "recbole_users", "recbole_items", "embedding_size", "k", "batch"):
+        require_whole_number({name: getattr(options, name)}, name, at_least=1)
+    for name in ("max_output", "steps"):
+        require_whole_number({name: getattr(options, name)}, name, at_least=1)
+    require_whole_number({"doublings": options.doublings}, "doublings", at_least=0)
+    if options.k > options.embedding_size:
+        raise OptionError(f"k is {options.k}, but must be at most embedding_size, which is {options.embedding_size}")
+    device = report.choose_device(options.device)
+    report.open_output(options.output)
+    ran_on = {"seed": options.seed, **report.environment(device)}
+    print(f"Running on {report.environment_line(ran_on)}")
+    base = Size(options.users, options.items, options.draws_per_user)
+    everything = dataclasses.replace(
+        base, users=base.users * 2**options.doublings, items=base.items * 2**options.doublings
+    )
+    training = [*_doubled(base, options.doublings), ("users and items", everything)]
+    recbole = _doubled(Size(options.recbole_users, options.recbole_items, options.draws_per_user), options.doublings)
+    tables = {}
+    with tqdm(total=len(training) + len(recbole), unit="size") as progress:
+        for name, sizes, measure in (("training", training, measure_training), ("recbole", recbole, measure_recbole)):
+            rows = []
+            for doubled, size in sizes:
+                progress.set_description(f"{name}: {size}")
+                figures = _in_own_process(measure, size, vars(options), device.type)
+                rows.append({"doubled": doubled, **dataclasses.asdict(size), **figures})
+                # What was measured stays, should a later size end the run.
+                report.write_csv(os.path.join(options.output, f"scale_{name}.csv"), [{**row, **ran_on} for row in rows])
+                progress.update()
+            tables[name] = report.markdown_table(_readable(rows))
+    _write(options, tables, ran_on)
+
+
+def _doubled(base, doublings):
+    """Pairs of what is doubled and the size, beginning with the smallest for each."""
+    return [
+        (name, dataclasses.replace(base, **{name: getattr(base, name) * 2**doubling}))
+        for name in ("users", "items", "draws_per_user")
+        for doubling in range(doublings + 1)
+    ]
+
+
+def _in_own_process(measure, *arguments):
+    options = {key: value for key, value in arguments[1].items() if key != "run"}
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(measure, arguments[0], options, arguments[2]).result()
+
+
+def generate_interactions(size, seed):
+    """Users and items of long-tailed popularity, sorted by user and item, each pair once: two int64 arrays."""
+    generator = np.random.default_rng(seed)
+    cumulated = np.cumsum(np.arange(1, size.items + 1) ** -POPULARITY_EXPONENT)
+    item_of_rank = generator.permutation(size.items)
+    users = np.repeat(np.arange(size.users), size.draws_per_user)
+    ranks = np.searchsorted(cumulated, generator.random(len(users)) * cumulated[-1])
+    pairs = np.unique(users * size.items + item_of_rank[ranks])
+    return np.divmod(pairs, size.items)
+
+
+def peak_memory() -> int:
+    """Most memory that this process has held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def measure_training(size, options, device) -> dict:
+    """Seconds of the start and of an epoch, and peak memory in bytes, of a training on generated data.
+
+    Parameters
+    ----------
+    size : Size
+        Of the data.
+    options : dict
+        Those of the command line.
+    device : str
+        cpu or cuda.
+    """
+    before = peak_memory()
+    torch.manual_seed(options["seed"])
+    users, items = generate_interactions(size, options["seed"])
+    row_pointers = torch.from_numpy(np.searchsorted(users, np.arange(size.users + 1)))
+    histories = UserHistories(row_pointers, torch.from_numpy(items), size.items).to(device)
+    del users, items
+    start = time.perf_counter()
+    layer = TopKEmbedding(size.items, options["embedding_size"], _start(histories, options)).to(device)
+    start_seconds = time.perf_counter() - start
+    optimizer = make_optimizer(layer.weight)
+    seconds = []
+    for _ in range(options["steps"] + 1):
+        batch_users = torch.randint(0, size.users, (min(options["batch"], size.users),), device=device)
+        start = time.perf_counter()
+        optimizer.zero_grad()
+        layer.nmse_loss(histories.batch(batch_users, _INPUT_DROPOUT), options["max_output"]).backward()
+        optimizer.step()
+        # On a GPU, reading a number waits for the work that is queued.
+        layer.weight[0].item()
+        seconds.append(time.perf_counter() - start)
+    n_steps = -(-size.users // options["batch"])
+    return {
+        "interactions": len(histories.item_indices),
+        "start_seconds": start_seconds,
+        "step_seconds": statistics.median(seconds[1:]),
+        "epoch_seconds": statistics.median(seconds[1:]) * n_steps,
+        "memory_before_bytes": before,
+        "peak_memory_bytes": peak_memory(),
+        "gpu_peak_memory_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
+    }
+
+
+def _start(histories, options):
+    return neighbour_start(histories, options["embedding_size"], options["k"])
+
+
+def measure_recbole(size, options, device) -> dict:
+    """Seconds of each stage of a run through RecBole on generated data, and peak memory in bytes after each.
+
+    Parameters are those of `measure_training`.
+    """
+    figures, clock = {}, time.perf_counter()
+
+    def done(stage):
+        nonlocal clock
+        figures[f"{stage}_seconds"] = time.perf_counter() - clock
+        figures[f"{stage}_peak_memory_bytes"] = peak_memory()
+        clock = time.perf_counter()
+
+    with away_from_the_command_line(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        users, items = generate_interactions(size, options["seed"])
+        os.mkdir(os.path.join(folder, "generated"))
+        with open(os.path.join(folder, "generated", "generated.inter"), "w", encoding="ascii") as file:
+            file.write("user_id:token\titem_id:token\n")
+            file.writelines(f"{user}\t{item}\n" for user, item in zip(users.tolist(), items.tolist()))
+        figures["interactions"] = len(users)
+        del users, items
+        config = Config(
+            "SparseELSA",
+            "generated",
+            config_dict={
+                **{name: options[name] for name in ("embedding_size", "k", "max_output", "seed")},
+                "start_k": options["k"],
+                "train_batch_size": options["batch"],
+                "epochs": 1,
+                "data_path": folder,
+                "use_gpu": device == "cuda",
+                "state": "ERROR",
+                "show_progress": False,
+            },
+        )
+        figures["memory_before_bytes"], clock = peak_memory(), time.perf_counter()
+        dataset = create_dataset(config)
+        done("loading")
+        train_data, valid_data, _ = data_preparation(config, dataset)
+        done("splitting")
+        trainer = create_trainer(config, train_data)
+        done("model")
+        trainer.fit(train_data, saved=False, show_progress=False)
+        done("epoch")
+        trainer.evaluate(valid_data, load_best_model=False, show_progress=False)
+        done("evaluation")
+        write_checkpoint(
+            {"config": config, "state_dict": trainer.model.state_dict()}, os.path.join(folder, "checkpoint.pth")
+        )
+        done("checkpoint")
+        trainer.tensorboard.close()
+    return {**figures, "peak_memory_bytes": peak_memory()}
+
+
+def _readable(rows):
+    readable = []
+    for doubled, group in itertools.groupby(rows, lambda row: row["doubled"]):
+        before = None
+        for row in group:
+            grown = {
+                "growth of the epoch": None if before is None else row["epoch_seconds"] / before["epoch_seconds"],
+                "growth of memory": None if before is None else _used(row) / max(_used(before), 1),
+            }
+            readable.append(
+                {
+                    "doubled": doubled.replace("_", " "),
+                    **{name: f"{row[name]:,}" for name in ("users", "items", "interactions")},
+                    **{
+                        name.replace("_seconds", " (s)"): f"{value:.3g}"
+                        for name, value in row.items()
+                        if name.endswith("_seconds")
+                    },
+                    "peak memory (GB)": f"{row['peak_memory_bytes'] / 1e9:.3g}",
+                    **{name: "" if value is None else f"{value:.2f} x" for name, value in grown.items()},
+                }
+            )
+            before = row
+    return readable
+
+
+def _used(row):
+    return row["peak_memory_bytes"] - row["memory_before_bytes"]
+
+
+def _write(options, tables, ran_on):
+    explanation = report.paragraph(_EXPLANATION, exponent=POPULARITY_EXPONENT, **vars(options))
+    ran_on_line = f"Run on {report.environment_line(ran_on)}."
+    parts = ["# Scale", "## Training", tables["training"], "## Through RecBole", tables["recbole"], explanation, ran_on_line]
+    text = "\n\n".join(parts) + "\n"
+    print(f"\n{text}")
+    file = os.path.join(options.output, "scale")
+    report.write_text(f"{file}.md", text)
+    print(f"Written: {file}_training.csv, {file}_recbole.csv, {file}.md")

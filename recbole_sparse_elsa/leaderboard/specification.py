@@ -155,7 +155,7 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.2's numbers instead of 1.1's, and no key twice."""
 
     def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [key.value for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key} occurs twice", node.start_mark)

@@ -8,6 +8,7 @@ from test_topk_embedding import batch_of, layer_with, random_rows
 
 from recbole_sparse_elsa.core import UserBatch
 from recbole_sparse_elsa.core.nmse_loss import nmse_loss_and_gradient_, sparse_nmse_loss
+from recbole_sparse_elsa.core.topk_embedding import _unit_values
 
 
 def naive_losses(embeddings, inputs, targets):

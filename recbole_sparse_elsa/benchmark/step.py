@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from recbole_sparse_elsa.benchmark import report
+from recbole_sparse_elsa import figures, report
 from recbole_sparse_elsa.benchmark.dense_masked import dense_masked_loss
 from recbole_sparse_elsa.core import TopKEmbedding, UserHistories
 from recbole_sparse_elsa.core.sparse_products import Support
@@ -404,20 +404,15 @@ def _write(options, rows, summaries, left_out, ran_on):
     ran_on_line = f"Run on {report.environment_line(ran_on)}."
     parts = ["# One training step", table, *left_out, explanation, ran_on_line]
     report.write_text(f"{file}.md", "\n\n".join(parts) + "\n")
-    written = [".csv", "_summary.csv", ".md", *_plot(file, summaries, f"{ran_on_line} Seed {options.seed}.")]
-    print(f"Written: {', '.join(f'{file}{ending}' for ending in written)}")
+    plots = _plot(file, summaries, f"{ran_on_line} Seed {options.seed}.")
+    print(f"Written: {', '.join([f'{file}.csv', f'{file}_summary.csv', f'{file}.md', *plots])}")
 
 
 def _plot(file, summaries, footer):
-    """Plot time against k, log-log, and return the endings of the files written."""
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError:
-        print('No plot: matplotlib is not installed; run: pip install "recbole_sparse_elsa[plot]"')
+    """Plot time against k, log-log, and return the names of the files written."""
+    if not figures.matplotlib_is_installed():
         return []
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
+    axes = figures.new_axes()
 
     def shape(summary):
         return summary["users"], summary["items"], summary["embedding_size"]
@@ -436,12 +431,4 @@ def _plot(file, summaries, footer):
     axes.set_xticks([], minor=True)
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize="small")
-    figure.text(0.5, -0.02, footer, ha="center", va="top", fontsize=6, wrap=True)
-    # Neither a date nor random ids, so that the same figures make the same file.
-    with rc_context({"svg.hashsalt": "step"}):
-        for ending, options in ((".png", {"dpi": 150}), (".svg", {"metadata": {"Date": None}})):
-            report.write_file(
-                f"{file}{ending}",
-                lambda opened: figure.savefig(opened, format=ending[1:], bbox_inches="tight", **options),
-            )
-    return [".png", ".svg"]
+    return figures.save_figure(axes.figure, file, footer)

@@ -17,7 +17,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 from tqdm import tqdm
 
-from recbole_sparse_elsa.benchmark import report
+from recbole_sparse_elsa import report
 from recbole_sparse_elsa.core import PruningSchedule
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.options import require_number, require_whole_number

@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind: tables to read, CSV files to compute with, and what it was run on."""
+"""What a command leaves behind: tables to read, CSV files to compute with, and what it was run on."""
 
 import csv
 import io

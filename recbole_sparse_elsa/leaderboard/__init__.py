@@ -1,0 +1,1 @@
+"""The leaderboard: many models, data sets, seeds and sizes under one protocol."""

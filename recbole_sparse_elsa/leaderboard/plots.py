@@ -1,9 +1,9 @@
 """The paper's three figures, from the results of a leaderboard.
 
-Which of them there are follows from the results alone. Accuracy against bytes per item shows every method whose bytes are
-known. The ablations show models with an option ``pruning_schedule``: that of schedules where a model has been run on a
-data set with several of them (``pruning_schedule`` with ``restart``) at the same width d (``embedding_size``), that of
-widths where it has been run with several widths under the same schedule.
+Which of them there are follows from the results alone. Accuracy against bytes per item shows every method whose bytes
+are known. The ablations show models with an option ``pruning_schedule``: that of schedules where a model has been run
+on a data set with several of them (``pruning_schedule`` with ``restart``) at the same width d (``embedding_size``),
+that of widths where it has been run with several widths under the same schedule.
 """
 
 import math
@@ -124,9 +124,9 @@ def _finite(means, dataset, metric):
 
 def _draw(axes, index, places, points, name):
     """One line, with its standard deviations where there are any."""
-    has_sd = points["sd"].notna().any()
-    line = {"linestyle": "-" if len(points) > 1 else "", "marker": _MARKERS[index % len(_MARKERS)]}
-    axes.errorbar(places, points["mean"], yerr=points["sd"] if has_sd else None, color=f"C{index % 10}", label=name, **line)
+    sd = points["sd"] if points["sd"].notna().any() else None
+    style = {"color": f"C{index % 10}", "marker": _MARKERS[index % len(_MARKERS)]}
+    axes.errorbar(places, points["mean"], sd, linestyle="-" if len(points) > 1 else "", label=name, **style)
 
 
 def _finished(axes, dataset, metric, size):
@@ -134,9 +134,9 @@ def _finished(axes, dataset, metric, size):
     axes.set_ylabel(metric)
     axes.set_title(dataset, parse_math=False)
     axes.grid(alpha=0.3, which="both")
-    lines = axes.containers
+    names = [line.get_label() for line in axes.containers]
     # A legend beside the axes hides no point, however many lines there are.
-    legend = axes.figure.legend(lines, [line.get_label() for line in lines], loc="outside right upper", fontsize="small")
+    legend = axes.figure.legend(axes.containers, names, loc="outside right upper", fontsize="small")
     for text in legend.get_texts():
         text.set_parse_math(False)
     return axes

@@ -29,10 +29,10 @@ def read_results(file) -> pandas.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The rows of phase test that have a value, in the file's order, with the file's columns. ``seed`` is a whole number,
-        ``value`` and ``bytes_per_item`` are float64 (the latter NaN where unknown), ``config`` is a dict, all else is
-        text. Two more columns are text: ``method`` is the label, with its width where a label was pruned from several
-        widths, and ``name`` is the label with the size.
+        The rows of phase test that have a value, in the file's order, with the file's columns. ``seed`` is a whole
+        number, ``value`` and ``bytes_per_item`` are float64 (the latter NaN where unknown), ``config`` is a dict, all
+        else is text. Two more columns are text: ``method`` is the label, with its width where a label was pruned from
+        several widths, and ``name`` is the label with the size.
 
     Raises
     ------
@@ -130,18 +130,19 @@ def mean_over_seeds(results) -> pandas.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row per data set, label, size and metric, in the order of the results, with columns ``dataset``, ``label``, ``size``,
-        ``metric``, ``model``, ``method``, ``name``, ``config`` (of the first seed), ``mean``, ``sd`` (of a sample, NaN with
-        one seed), ``seeds`` (a tuple) and ``bytes_per_item`` (mean). A mean with a value that is not finite is not finite.
+        A row per data set, label, size and metric, in the order of the results, with columns ``dataset``, ``label``,
+        ``size``, ``metric``, ``model``, ``method``, ``name``, ``config`` (of the first seed), ``mean``, ``sd`` (of a
+        sample, NaN with one seed), ``seeds`` (a tuple) and ``bytes_per_item`` (mean). A mean with a value that is not
+        finite is not finite.
     """
+    kept = ["dataset", "label", "size", "metric", "model", "method", "name", "config"]
     groups = []
     for _, group in results.groupby(["dataset", "label", "size", "metric"], sort=False):
         values = group["value"].to_numpy()
         finite = len(values) > 1 and all(map(math.isfinite, values))
-        first = group.iloc[0]
         groups.append(
             {
-                **{name: first[name] for name in ("dataset", "label", "size", "metric", "model", "method", "name", "config")},
+                **group.iloc[0][kept],
                 "mean": values.sum() / len(values),
                 "sd": values.std(ddof=1) if finite else math.nan,
                 "seeds": tuple(sorted(group["seed"])),
@@ -154,9 +155,9 @@ def mean_over_seeds(results) -> pandas.DataFrame:
 def columns_of_equal_size(means) -> dict[tuple[str, str], str]:
     """Which sizes of different methods are compared with each other.
 
-    Columns go from the largest size to the smallest. Sizes within 5 % of a column's largest belong to it: a method may end
-    with slightly fewer non-zeros than it may have. There is a column only where a method with several sizes has one of
-    them. Sizes of unknown bytes share a column where their names agree.
+    Columns go from the largest size to the smallest. Sizes within 5 % of a column's largest belong to it: a method may
+    end with slightly fewer non-zeros than it may have. There is a column only where a method with several sizes has one
+    of them. Sizes of unknown bytes share a column where their names agree.
 
     Parameters
     ----------
@@ -166,12 +167,13 @@ def columns_of_equal_size(means) -> dict[tuple[str, str], str]:
     Returns
     -------
     dict
-        From (method, size) to the column's heading, in the order of the columns; a size that belongs to none is not there.
+        From (method, size) to the column's heading, in the order of the columns, without sizes that belong to none.
     """
     sizes = list(means[["method", "size", "bytes_per_item"]].itertuples(index=False, name=None))
     n_sizes = means["method"].value_counts()
+    known = [size for size in sizes if math.isfinite(size[2])]
     columns = []
-    for method, size, size_bytes in sorted((size for size in sizes if math.isfinite(size[2])), key=lambda size: -size[2]):
+    for method, size, size_bytes in sorted(known, key=lambda size: -size[2]):
         fits = columns and size_bytes >= (1 - _EQUAL_WITHIN) * columns[-1][0][2]
         if fits and method not in {other for other, *_ in columns[-1]}:
             columns[-1].append((method, size, size_bytes))

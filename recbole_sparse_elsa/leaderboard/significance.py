@@ -1,11 +1,13 @@
 """Significance tests of a leaderboard's test results on per-user metrics.
 
-A user is the unit. The metric of a user is the mean over the user's folds; method and baseline are paired by user token within
-each seed; and a user's differences are averaged over the seeds in which the user was tested. What is tested is whether
-these differences, one a user, are centred at 0, two-sided: by the paired t-test and by the Wilcoxon signed-rank test
-(scipy.stats; differences of 0 are left out of the ranks). Each test's p-values are Holm-corrected over all comparisons of a table.
+A user is the unit. The metric of a user is the mean over the user's folds; method and baseline are paired by user token
+within each seed that both have; and a user's values are averaged over the seeds in which the user was tested. What is
+tested is whether the differences, one a user, are centred at 0, two-sided: by the paired t-test and by the Wilcoxon
+signed-rank test (scipy.stats; differences of 0 are left out of the ranks). The p-values of each test are Holm-corrected
+over all comparisons of a table, which is of one data set and metric.
 """
 
+import functools
 import math
 import os
 
@@ -18,9 +20,9 @@ from recbole_sparse_elsa.leaderboard.read_results import columns_of_equal_size, 
 from recbole_sparse_elsa.leaderboard.tables import Table, provenance
 
 _EXPLANATION = (
-    "Test data. Means are over users; difference: method minus baseline. Two-sided p-values of the paired t-test and the Wilcoxon signed-rank "
-    "test on the users' differences; a user's folds and seeds are averaged first. Holm: corrected over all comparisons "
-    "of this table."
+    "Test data. Means are over users; difference: method minus baseline. Two-sided p-values of the paired t-test and "
+    "the Wilcoxon signed-rank test on the users' differences; a user's folds and seeds are averaged first. Holm: "
+    "corrected over all comparisons of this table."
 )
 _HEADINGS = (
     *("method", "baseline", "mean", "baseline's mean", "difference", "better"),
@@ -35,8 +37,8 @@ class NoUserMetrics(Exception):
 def holm(p_values) -> list[float]:
     """Holm's step-down correction (Holm, Scandinavian Journal of Statistics 1979), in the order of the input.
 
-    The i-th smallest of m p-values is multiplied by m - i + 1, made at least its predecessor, and at most 1. NaN stays NaN
-    and does not count as a comparison.
+    The i-th smallest of m p-values is multiplied by m - i + 1, made at least its predecessor, and at most 1. NaN stays
+    NaN and does not count as a comparison.
     """
     corrected, largest = list(p_values), 0.0
     order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
@@ -67,7 +69,8 @@ def compare(differences) -> tuple[float, float]:
 def compare_with_baseline(results, folder, baseline, metrics) -> pandas.DataFrame:
     """Every method and size against the baseline, on each data set and metric.
 
-    A baseline with several sizes is compared at equal size (see `columns_of_equal_size`), one with a single size as it is.
+    A baseline with several sizes is compared at equal size (see `columns_of_equal_size`), one with a single size with
+    every size of the others.
 
     Parameters
     ----------
@@ -83,10 +86,10 @@ def compare_with_baseline(results, folder, baseline, metrics) -> pandas.DataFram
     Returns
     -------
     pandas.DataFrame
-        A row per comparison, with columns ``dataset``, ``metric``, ``method`` and ``baseline`` (names with sizes), ``users``,
-        ``seeds`` (number), ``method_mean``, ``baseline_mean``, ``difference``, ``better`` (method, baseline or neither),
-        ``t_test_p``, ``wilcoxon_p``, ``t_test_holm_p`` and ``wilcoxon_holm_p``. Users with a value that is not finite are left
-        out.
+        A row per comparison, with columns ``dataset``, ``metric``, ``method`` and ``baseline`` (names with sizes),
+        ``users``, ``seeds`` (number), ``method_mean``, ``baseline_mean``, ``difference``, ``better`` (method, baseline
+        or neither), ``t_test_p``, ``wilcoxon_p``, ``t_test_holm_p`` and ``wilcoxon_holm_p``. Users with a value that is
+        not finite are left out.
 
     Raises
     ------
@@ -102,14 +105,14 @@ def compare_with_baseline(results, folder, baseline, metrics) -> pandas.DataFram
     comparisons = []
     for dataset in results["dataset"].unique():
         for metric in metrics:
-            table = []
+            table, read = [], functools.cache(functools.partial(read_users, folder, metric=metric))
             for method, other in _pairs(means[(means["dataset"] == dataset) & (means["metric"] == metric)], baseline):
                 cells = results[(results["dataset"] == dataset) & (results["metric"] == metric)]
                 of_method, of_baseline = (
                     cells[(cells["label"] == row.label) & (cells["size"] == row.size)].set_index("seed")["cell"]
                     for row in (method, other)
                 )
-                pairs = _paired_users(of_method, of_baseline, folder, metric)
+                pairs = _paired_users(of_method, of_baseline, read)
                 table.append({"dataset": dataset, "metric": metric, "method": method.name, "baseline": other.name})
                 table[-1].update(_comparison(pairs, len(of_method.index.intersection(of_baseline.index)), metric))
             for test in ("t_test", "wilcoxon"):
@@ -133,11 +136,11 @@ def _pairs(means, baseline):
         yield from ((row, other) for other in compared_with)
 
 
-def _paired_users(of_method, of_baseline, folder, metric):
+def _paired_users(of_method, of_baseline, read):
     """Values of method and baseline, a row a user, from each one's cells by seed."""
     seeds = []
     for seed in of_method.index.intersection(of_baseline.index):
-        method, other = (read_users(folder, cells[seed], metric) for cells in (of_method, of_baseline))
+        method, other = (read(cells[seed]) for cells in (of_method, of_baseline))
         seeds.append(pandas.concat({"method": method, "baseline": other}, axis=1, join="inner"))
     if not seeds:
         return pandas.DataFrame({"method": [], "baseline": []})
@@ -164,8 +167,9 @@ def read_users(folder, cell, metric) -> pandas.Series:
         raise NoUserMetrics(f"{file} has no {metric}")
     if "fold" in users:
         users["user"] = users["user"].str.replace(r"#\d+$", "", regex=True)  # <user>#<fold> is RecBole's user
-    # A fold with a value that is not finite makes its user's mean so: pandas would leave NaN out.
-    return users.groupby("user")[metric].agg(lambda folds: folds.to_numpy().mean())
+    # pandas would leave NaN out of a mean, and with it a fold that is harder or easier than others.
+    finite = numpy.isfinite(users[metric]).groupby(users["user"]).all()
+    return users.groupby("user")[metric].mean().where(finite)
 
 
 def _one_line(error):

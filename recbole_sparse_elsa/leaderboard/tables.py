@@ -11,10 +11,7 @@ from recbole_sparse_elsa.leaderboard.read_results import VERSIONS, columns_of_eq
 from recbole_sparse_elsa.report import markdown_table
 
 # What decides which interactions train and which are predicted.
-_PROTOCOL_OPTIONS = (
-    *("eval_args", "val_interval", "user_inter_num_interval", "item_inter_num_interval"),
-    *("filter_inter_by_user_or_item", "unused_col", "numerical_features", "alias_of_user_id", "alias_of_item_id"),
-)
+_PROTOCOL_OPTIONS = ("eval_args", "val_interval", "user_inter_num_interval", "item_inter_num_interval", "rm_dup_inter")
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_|<>\[\]])")
 _LATEX_SPECIAL = str.maketrans(
     {
@@ -38,7 +35,7 @@ def in_latex(text) -> str:
 
 @dataclass
 class Value:
-    """A mean with its standard deviation over seeds (NaN for none), and its rank in the table: best, second or neither."""
+    """A mean, its standard deviation over seeds (NaN for none), and its rank in the table: best, second or neither."""
 
     mean: float
     sd: float
@@ -93,8 +90,8 @@ class Table:
         tabular = frame.to_latex(index=False, escape=False, column_format="l" + "r" * (len(self.headings) - 1))
         notes = "\n".join(f"{in_latex(note)}\\par" for note in self.notes)
         return (
-            "\\begin{table}[htbp]\n\\centering\n"
-            f"\\caption{{{in_latex(self.title)}}}\n{tabular}\\par\\smallskip\\raggedright\\footnotesize\n{notes}\n\\end{{table}}\n"
+            f"\\begin{{table}}[htbp]\n\\centering\n\\caption{{{in_latex(self.title)}}}\n{tabular}"
+            f"\\par\\smallskip\\raggedright\\footnotesize\n{notes}\n\\end{{table}}\n"
         )
 
 
@@ -105,7 +102,8 @@ def markdown_page(title, tables) -> str:
 
 def latex_page(tables) -> str:
     """Tables for a LaTeX document."""
-    return "\n".join(["% Needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}.", *(table.latex() for table in tables)])
+    needs = "% Needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}."
+    return "\n".join([needs, *(table.latex() for table in tables)])
 
 
 def rank(values, smaller=False) -> None:
@@ -189,8 +187,8 @@ def size_table(results, means, dataset, metric):
     if not values[""]:
         headings, rows = ["method", *columns], [[row[0], *row[2:]] for row in rows]
     notes = [
-        "Columns: bytes per item, as the paper counts them (4 a value and, where most values are 0, 4 more for its place). "
-        "Ranks are of one column; those of other sizes have none."
+        "Columns: bytes per item, as the paper counts them (4 a value and, where most values are 0, 4 more for its "
+        "place). Ranks are of one column; those of other sizes have none."
     ]
     return Table(f"{dataset}: {metric} by size", headings, rows, notes + _notes(results, means, dataset))
 
@@ -222,7 +220,8 @@ def provenance(results) -> list[str]:
             notes.append(f"{name}: {said.iloc[0]}.")
             continue
         # Figures of different protocols or data do not belong into one table, and whoever reads it has to know.
-        each = "; ".join(f"{text} ({', '.join(names.unique())})" for text, names in results["name"].groupby(said, sort=False))
+        groups = results["name"].groupby(said, sort=False)
+        each = "; ".join(f"{text} ({', '.join(names.unique())})" for text, names in groups)
         notes.append(f"{name} differs between rows: {each}.")
     return notes
 

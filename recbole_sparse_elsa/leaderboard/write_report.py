@@ -17,19 +17,24 @@ def add_subcommand(subparsers) -> None:
     parser = subparsers.add_parser("tables", help=__doc__.split("``: ")[1], description=__doc__, allow_abbrev=False)
     parser.add_argument("results", metavar="RESULTS.csv", help="a leaderboard's results.csv")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the tables and plots")
-    parser.add_argument("--baseline", metavar="LABEL", help="method that the significance tests compare the others with")
+    parser.add_argument("--baseline", metavar="LABEL", help="label that the significance tests compare the others with")
     parser.add_argument(
-        *("--metric", "--metrics"), nargs="+", help="of size tables, tests and plots (default: NDCG@100, or else the first)"
+        "--metric", nargs="+", help="metrics of size tables, tests and plots (default: NDCG@100, or else the first)"
     )
-    parser.set_defaults(run=lambda options: write_report(options.results, options.output, options.baseline, options.metric))
+    parser.set_defaults(run=run)
+
+
+def run(options) -> None:
+    """Write what the options of ``sparse-elsa tables`` ask for; see `write_report`."""
+    write_report(options.results, options.output, options.baseline, options.metric)
 
 
 def write_report(results_csv, output, baseline=None, metrics=None) -> None:
     """Write the tables and plots of a leaderboard, print the tables, and say what was written.
 
-    The folder gets tables.md and tables.tex (per data set every metric of every method, and a table by size for each chosen
-    metric), the paper's figures that the results allow as PNG and SVG, if matplotlib is installed, and, with a baseline
-    and the cells' per-user metrics at hand, significance.md, .tex and .csv.
+    The folder gets tables.md and tables.tex (per data set every metric of every method, and a table by size for each
+    chosen metric), the paper's figures that the results allow as PNG and SVG, if matplotlib is installed, and, with a
+    baseline and the cells' per-user metrics at hand, significance.md, .tex and .csv.
 
     Parameters
     ----------

@@ -70,12 +70,11 @@ def _ablation(means, dataset, metric, fixed, shown):
 
     The legend names this first and, of the rest, what is needed to tell the lines apart.
     """
-    means = _finite(means, dataset, metric)
-    means = means[means["config"].map(lambda config: all(config.get(option) for option in _PRUNING_OPTIONS))]
     lines = {}
-    for (_, row), config in zip(means.iterrows(), means["config"]):
-        line = _Pruning(row["model"], _schedule(config), config["embedding_size"], row["label"])
-        lines.setdefault(line, []).append({"k": config["k"], "mean": row["mean"], "sd": row["sd"]})
+    for row in _finite(means, dataset, metric).itertuples():
+        if all(row.config.get(option) for option in _PRUNING_OPTIONS):
+            line = _Pruning(row.model, _schedule(row.config), row.config["embedding_size"], row.label)
+            lines.setdefault(line, []).append({"k": row.config["k"], "mean": row.mean, "sd": row.sd})
     varied = {}
     for line in lines:
         varied.setdefault(tuple(getattr(line, name) for name in fixed), set()).add(getattr(line, shown[0]))

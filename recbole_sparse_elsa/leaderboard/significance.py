@@ -10,6 +10,7 @@ over all comparisons of a table, which is of one data set and metric.
 import functools
 import math
 import os
+import warnings
 
 import numpy
 import pandas
@@ -27,6 +28,11 @@ _EXPLANATION = (
 _HEADINGS = (
     *("method", "baseline", "mean", "baseline's mean", "difference", "better"),
     *("t-test p", "t-test p, Holm", "Wilcoxon p", "Wilcoxon p, Holm", "users", "seeds"),
+)
+
+_COLUMNS = (
+    *("dataset", "metric", "method", "baseline", "users", "seeds", "method_mean", "baseline_mean", "difference"),
+    *("better", "t_test_p", "t_test_holm_p", "wilcoxon_p", "wilcoxon_holm_p"),
 )
 
 
@@ -61,8 +67,9 @@ def compare(differences) -> tuple[float, float]:
         return math.nan, math.nan
     if not differences.any():
         return 1.0, 1.0
-    # scipy warns of lost precision where all differences are the same; the p-value is 0 then.
-    with numpy.errstate(all="ignore"):
+    with warnings.catch_warnings():
+        # scipy warns of lost precision where all differences are (nearly) the same; the p-value is about 0 then.
+        warnings.simplefilter("ignore", RuntimeWarning)
         return float(stats.ttest_1samp(differences, 0.0).pvalue), float(stats.wilcoxon(differences).pvalue)
 
 
@@ -88,7 +95,7 @@ def compare_with_baseline(results, folder, baseline, metrics) -> pandas.DataFram
     pandas.DataFrame
         A row per comparison, with columns ``dataset``, ``metric``, ``method`` and ``baseline`` (names with sizes),
         ``users``, ``seeds`` (number), ``method_mean``, ``baseline_mean``, ``difference``, ``better`` (method, baseline
-        or neither), ``t_test_p``, ``wilcoxon_p``, ``t_test_holm_p`` and ``wilcoxon_holm_p``. Users with a value that is
+        or neither), ``t_test_p``, ``t_test_holm_p``, ``wilcoxon_p`` and ``wilcoxon_holm_p``. Users with a value that is
         not finite are left out.
 
     Raises
@@ -119,7 +126,7 @@ def compare_with_baseline(results, folder, baseline, metrics) -> pandas.DataFram
                 for row, corrected in zip(table, holm([row[f"{test}_p"] for row in table])):
                     row[f"{test}_holm_p"] = corrected
             comparisons += table
-    return pandas.DataFrame(comparisons)
+    return pandas.DataFrame(comparisons, columns=_COLUMNS)
 
 
 def _pairs(means, baseline):
@@ -161,8 +168,10 @@ def read_users(folder, cell, metric) -> pandas.Series:
         users = pandas.read_parquet(file)
     except ImportError:
         raise NoUserMetrics('pyarrow is not installed; run: pip install "recbole_sparse_elsa[leaderboard]"') from None
+    except FileNotFoundError:
+        raise NoUserMetrics(f"{file} was not found") from None
     except (OSError, ValueError) as error:
-        raise NoUserMetrics(f"{file} cannot be read: {_one_line(error)}") from None
+        raise NoUserMetrics(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if metric not in users:
         raise NoUserMetrics(f"{file} has no {metric}")
     if "fold" in users:
@@ -170,10 +179,6 @@ def read_users(folder, cell, metric) -> pandas.Series:
     # pandas would leave NaN out of a mean, and with it a fold that is harder or easier than others.
     finite = numpy.isfinite(users[metric]).groupby(users["user"]).all()
     return users.groupby("user")[metric].mean().where(finite)
-
-
-def _one_line(error):
-    return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
 def _comparison(pairs, n_seeds, metric):

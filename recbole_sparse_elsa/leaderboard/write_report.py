@@ -84,10 +84,10 @@ def _compare(results, folder, baseline, metrics):
     except NoUserMetrics as reason:
         print(f"No significance tests: {reason}")
         return None
-    if comparisons.empty:
-        print(f"No significance tests: nothing can be compared with {baseline}")
-        return None
-    return comparisons
+    for dataset in results["dataset"].unique():
+        if dataset not in comparisons["dataset"].values:
+            print(f"No significance tests on {dataset}: nothing there can be compared with {baseline}")
+    return None if comparisons.empty else comparisons
 
 
 def _write_tables(output, name, title, tables):

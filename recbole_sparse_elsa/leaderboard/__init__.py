@@ -9,8 +9,9 @@ from tqdm import tqdm
 from recbole_sparse_elsa import report
 from recbole_sparse_elsa.errors import OptionError, TrainingError
 from recbole_sparse_elsa.leaderboard.parallel import run_cells
-from recbole_sparse_elsa.leaderboard.results import read_result, summary_table, write_results
+from recbole_sparse_elsa.leaderboard.results import read_result, write_results
 from recbole_sparse_elsa.leaderboard.specification import read_specification
+from recbole_sparse_elsa.leaderboard.write_report import write_report
 from recbole_sparse_elsa.options import require_whole_number
 
 
@@ -43,7 +44,8 @@ def run(options) -> None:
             "metrics per user are written as Parquet, for which pyarrow is missing; run: "
             'pip install "recbole_sparse_elsa[leaderboard]"'
         )
-    cells = read_specification(options.file).cells
+    specification = read_specification(options.file)
+    cells = specification.cells
     report.open_output(options.output)
     folder = os.path.join(options.output, "cells")
     # Cells of the same options under two labels are trained once.
@@ -63,8 +65,8 @@ def run(options) -> None:
                 progress.write(f"Failed: {cell}: {failure}")
     finished = _finished(cells, results)
     if finished:
-        print(f"\nTest results, means over seeds:\n\n{summary_table(finished)}\n")
-        print(f"Written: {os.path.join(options.output, 'results.csv')}, and metrics per user in {folder}")
+        print(f"Metrics per user are in {folder}")
+        write_report(os.path.join(options.output, "results.csv"), options.output, specification.baseline)
     if failed:
         raise TrainingError(
             f"{len(failed)} of {len(results)} cells failed (see above); the same command trains them again, and only "

@@ -1,0 +1,235 @@
+"""Result tables of a leaderboard, as Markdown and as LaTeX."""
+
+import json
+import math
+import re
+from dataclasses import dataclass
+
+import pandas
+
+from recbole_sparse_elsa.leaderboard.read_results import VERSIONS, columns_of_equal_size, smaller_is_better
+from recbole_sparse_elsa.report import markdown_table
+
+# What decides which interactions train and which are predicted.
+_PROTOCOL_OPTIONS = ("eval_args", "val_interval", "user_inter_num_interval", "item_inter_num_interval", "rm_dup_inter")
+_MARKDOWN_SPECIAL = re.compile(r"([\\`*_|<>\[\]])")
+_LATEX_SPECIAL = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"},
+        **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
+        **{"±": r"$\pm$", "–": "--"},
+    }
+)
+
+
+def in_markdown(text) -> str:
+    """Text on one line, with what Markdown would take for markup escaped."""
+    return _MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def in_latex(text) -> str:
+    """Text on one line, with LaTeX's special characters escaped."""
+    return " ".join(text.split()).translate(_LATEX_SPECIAL)
+
+
+@dataclass
+class Value:
+    """A mean, its standard deviation over seeds (NaN for none), and its rank in the table: best, second or neither."""
+
+    mean: float
+    sd: float
+    rank: str = ""
+
+    def __str__(self):
+        return f"{self.mean:.4f}" + (f" ± {self.sd:.4f}" if math.isfinite(self.sd) else "")
+
+    def markdown(self) -> str:
+        # <ins> is underlined, and unlike <u> it is let through by GitHub.
+        return {"best": "**{}**", "second": "<ins>{}</ins>", "": "{}"}[self.rank].format(self)
+
+    def latex(self) -> str:
+        return {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}[self.rank] % in_latex(str(self))
+
+
+@dataclass
+class Table:
+    """A table to be written as Markdown or LaTeX.
+
+    Attributes
+    ----------
+    title : str
+        What the table shows.
+    headings : list of str
+        One for each column, none twice.
+    rows : list of list
+        Text or `Value`, one for each column.
+    notes : list of str
+        Sentences that stand under the table.
+    """
+
+    title: str
+    headings: list
+    rows: list
+    notes: list
+
+    def markdown(self) -> str:
+        """The table with its title as a heading of the second level."""
+        headings = [in_markdown(heading) for heading in self.headings]
+        rows = [
+            [cell.markdown() if isinstance(cell, Value) else in_markdown(cell) for cell in row] for row in self.rows
+        ]
+        table = markdown_table([dict(zip(headings, row)) for row in rows])
+        notes = "\n".join(f"- {in_markdown(note)}" for note in self.notes)
+        return f"## {in_markdown(self.title)}\n\n{table}\n\n{notes}\n"
+
+    def latex(self) -> str:
+        """The table as a floating environment; it needs LaTeX's package booktabs."""
+        rows = [[cell.latex() if isinstance(cell, Value) else in_latex(cell) for cell in row] for row in self.rows]
+        frame = pandas.DataFrame(rows, columns=[in_latex(heading) for heading in self.headings])
+        tabular = frame.to_latex(index=False, escape=False, column_format="l" + "r" * (len(self.headings) - 1))
+        notes = "\n".join(f"{in_latex(note)}\\par" for note in self.notes)
+        return (
+            f"\\begin{{table}}[htbp]\n\\centering\n\\caption{{{in_latex(self.title)}}}\n{tabular}"
+            f"\\par\\smallskip\\raggedright\\footnotesize\n{notes}\n\\end{{table}}\n"
+        )
+
+
+def markdown_page(title, tables) -> str:
+    """A Markdown file of tables."""
+    return "\n".join([f"# {title}\n", *(table.markdown() for table in tables)])
+
+
+def latex_page(tables) -> str:
+    """Tables for a LaTeX document."""
+    needs = "% Needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}."
+    return "\n".join([needs, *(table.latex() for table in tables)])
+
+
+def rank(values, smaller=False) -> None:
+    """Mark the best of some values and the second best; values that print alike share their rank.
+
+    Parameters
+    ----------
+    values : list of Value
+        Their ``rank`` is set. A mean that is not finite has no rank.
+    smaller : bool
+        Whether smaller is better.
+    """
+    printed = {f"{value.mean:.4f}" for value in values if math.isfinite(value.mean)}
+    best = sorted(printed, key=float, reverse=not smaller)[:2]
+    for value in values:
+        value.rank = dict(zip(best, ("best", "second"))).get(f"{value.mean:.4f}", "")
+
+
+def results_table(results, means, dataset) -> Table:
+    """All methods and sizes on one data set: size, bytes per item and every metric.
+
+    Parameters
+    ----------
+    results, means : pandas.DataFrame
+        As from `read_results` and `mean_over_seeds`.
+    dataset : str
+        Name of the data set.
+    """
+    means = means[means["dataset"] == dataset]
+    metrics = list(means["metric"].unique())
+    rows, columns = [], {metric: [] for metric in metrics}
+    for (label, size), group in means.groupby(["label", "size"], sort=False):
+        size_bytes = group["bytes_per_item"].iloc[0]
+        row = [label, size or "–", f"{size_bytes:,.0f}" if math.isfinite(size_bytes) else "–"]
+        for metric in metrics:
+            found = group[group["metric"] == metric]
+            row.append(Value(found["mean"].item(), found["sd"].item()) if len(found) else "–")
+            columns[metric] += row[-1:] if len(found) else []
+        rows.append(row)
+    for metric, values in columns.items():
+        rank(values, smaller_is_better(metric))
+    headings = ["method", "size", "bytes per item", *metrics]
+    return Table(f"{dataset}: test data", headings, rows, _notes(results, means, dataset))
+
+
+def size_table(results, means, dataset, metric):
+    """One metric at equal numbers of bytes per item (method page, section 3): a row a method, a column a size.
+
+    A method whose only size is no column's has its value in the column "other size".
+
+    Parameters
+    ----------
+    results, means, dataset
+        As for `results_table`.
+    metric : str
+        Name of the metric.
+
+    Returns
+    -------
+    Table or None
+        None if no method has several sizes.
+    """
+    means = means[(means["dataset"] == dataset) & (means["metric"] == metric)]
+    heading_of = columns_of_equal_size(means)
+    if not heading_of:
+        return None
+    columns = list(dict.fromkeys(heading_of.values()))
+    rows, values = [], {column: [] for column in [*columns, ""]}
+    for method, group in means.groupby("method", sort=False):
+        name, cells = method, {}
+        for row in group.itertuples():
+            column = heading_of.get((method, row.size), "")
+            if not column and math.isfinite(row.bytes_per_item):
+                name = f"{method} ({row.bytes_per_item:,.0f} B)"
+            cells[column] = Value(row.mean, row.sd)
+            values[column].append(cells[column])
+        rows.append([name, *(cells.get(column, "–") for column in ("", *columns))])
+    for column in columns:
+        rank(values[column], smaller_is_better(metric))
+    headings = ["method", "other size", *columns]
+    if not values[""]:
+        headings, rows = ["method", *columns], [[row[0], *row[2:]] for row in rows]
+    notes = [
+        "Columns: bytes per item, as the paper counts them (4 a value and, where most values are 0, 4 more for its "
+        "place). Ranks are of one column; those of other sizes have none."
+    ]
+    return Table(f"{dataset}: {metric} by size", headings, rows, notes + _notes(results, means, dataset))
+
+
+def _notes(results, means, dataset):
+    results = results[results["dataset"] == dataset]
+    seeds = tuple(sorted(results["seed"].unique()))
+    if len(seeds) == 1:
+        notes = [f"Test data, one seed ({seeds[0]}). Best bold, second underlined."]
+    else:
+        over = f"{len(seeds)} seeds ({', '.join(map(str, seeds))})"
+        notes = [f"Test data, mean ± standard deviation over {over}. Best bold, second underlined."]
+    fewer = means[means["seeds"] != seeds].drop_duplicates("name")
+    if len(fewer):
+        named = "; ".join(f"{row.name} {', '.join(map(str, row.seeds))}" for row in fewer.itertuples())
+        notes.append(f"Not every seed has finished; there are only: {named}.")
+    if not means["mean"].map(math.isfinite).all():
+        notes.append("nan, inf: a seed's value is not finite; such a mean has no rank.")
+    return notes + provenance(results)
+
+
+def provenance(results) -> list[str]:
+    """Sentences on protocol, data and versions of some results; where these differ between rows, they say so."""
+    notes = []
+    protocols = results["config"].map(_protocol)
+    checksums, versions = results["data_checksum"], results[list(VERSIONS)].agg(_version_line, axis=1)
+    for name, said in (("Protocol", protocols), ("Data checksum", checksums), ("Versions", versions)):
+        if said.nunique() == 1:
+            notes.append(f"{name}: {said.iloc[0]}.")
+            continue
+        # Figures of different protocols or data do not belong into one table, and whoever reads it has to know.
+        groups = results["name"].groupby(said, sort=False)
+        each = "; ".join(f"{text} ({', '.join(names.unique())})" for text, names in groups)
+        notes.append(f"{name} differs between rows: {each}.")
+    return notes
+
+
+def _protocol(config):
+    given = {name: config[name] for name in _PROTOCOL_OPTIONS if config.get(name) is not None}
+    return "; ".join(f"{name} {json.dumps(value)}" for name, value in given.items()) or "RecBole's defaults"
+
+
+def _version_line(row):
+    return ", ".join(f"{name} {version}" for name, version in row.items())

@@ -18,7 +18,7 @@ from recbole_sparse_elsa.errors import DatasetError, OptionError
 
 # What a folder of a publisher holds; the first that is there counts.
 _FILES_OF_FOLDERS = ("ratings.csv", "ratings.dat", "mv_*.txt", "training_set/mv_*.txt", "combined_data_*.txt")
-# Beyond this many, users or items are not counted further: their ids would take memory without bound (here about 100 MB).
+# Beyond this many, users or items are not counted further, since their ids are held in memory (100 MB for this many).
 _MOST_COUNTED = 1_000_000
 
 
@@ -68,7 +68,7 @@ def run(options) -> None:
     files = _source_files(options.source)
     raw_format = _common_format(files)
     item_text = item_file_text(os.path.dirname(files[0]), raw_format)
-    with _new_folder(output):
+    with _output_folder(output):
         counts = _write_interactions(inter_file, files, raw_format)
         if item_text is not None:
             report.write_text(item_file, item_text)
@@ -76,8 +76,9 @@ def run(options) -> None:
             os.remove(item_file)  # of the data set that is replaced
     print(report.markdown_table([{"data set": name, **counts}]))
     print(f"Written: {inter_file}{'' if item_text is None else f', {item_file}'}")
-    data_path = os.path.dirname(output) or "."
-    print(f"Next: python run_recbole.py --dataset={name}{'' if data_path == 'dataset' else f' --data_path={data_path}'}")
+    folder = os.path.dirname(output) or "."
+    data_path = "" if folder == "dataset" else f" --data_path={folder}"
+    print(f"Next: python run_recbole.py --dataset={name}{data_path}")
 
 
 def _source_files(sources):
@@ -91,7 +92,7 @@ def _source_files(sources):
         patterns = (os.path.join(glob.escape(source), *pattern.split("/")) for pattern in _FILES_OF_FOLDERS)
         found = next(filter(None, map(glob.glob, patterns)), None)
         if found is None:
-            raise OptionError(f"source: the folder {source} has no {', '.join(_FILES_OF_FOLDERS)}; give the file itself")
+            raise OptionError(f"source: folder {source} has no {', '.join(_FILES_OF_FOLDERS)}; give the file itself")
         files += sorted(found)
     return files
 
@@ -106,8 +107,8 @@ def _common_format(files):
 
 
 @contextlib.contextmanager
-def _new_folder(folder):
-    """A folder, which is made where it is missing, and is taken away again after an error.
+def _output_folder(folder):
+    """Make the folder where it is missing, and take it away again after an error.
 
     Raises
     ------
@@ -121,10 +122,12 @@ def _new_folder(folder):
     report.open_output(folder)
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         for made in missing:
             with contextlib.suppress(OSError):
                 os.rmdir(made)
+        if isinstance(error, OSError):
+            raise OptionError(f"output: {folder} cannot be written to: {error.strerror}") from None
         raise
 
 
@@ -147,11 +150,8 @@ def _write_interactions(inter_file, files, raw_format):
             raise DatasetError(f"{', '.join(files[:3])}: no interaction follows the first line")
 
     size = sum(map(os.path.getsize, files))
-    try:
-        with tqdm(total=size, unit="B", unit_scale=True, desc=raw_format.name) as progress:
-            report.write_file(inter_file, write)
-    except OSError as error:
-        raise OptionError(f"output: {inter_file} cannot be written: {error.strerror}") from None
+    with tqdm(total=size, unit="B", unit_scale=True, desc=raw_format.name) as progress:
+        report.write_file(inter_file, write)
     return {"interactions": f"{n_interactions:,}", "users": _count(users), "items": _count(items)}
 
 

@@ -98,7 +98,9 @@ _METADATA = {
         _books_csv_rows,
     ),
     NETFLIX: ItemMetadata(
-        ("movie_titles.txt", "movie_titles.csv", "../movie_titles.txt"), _MOVIE_HEADER, _movie_titles_rows
+        ("movie_titles.txt", "movie_titles.csv", os.path.join("..", "movie_titles.txt")),
+        _MOVIE_HEADER,
+        _movie_titles_rows,
     ),
 }
 
@@ -112,7 +114,7 @@ def item_file_text(folder, raw_format) -> str | None:
         The publisher's file has not the form it should have.
     """
     metadata = _METADATA.get(raw_format)
-    files = [os.path.join(folder, name) for name in metadata.file_names] if metadata else []
+    files = [os.path.normpath(os.path.join(folder, name)) for name in metadata.file_names] if metadata else []
     path = next((file for file in files if os.path.isfile(file)), None)
     if path is None:
         return None

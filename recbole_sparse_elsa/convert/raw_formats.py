@@ -125,8 +125,8 @@ class DelimitedLines:
                 raise text.error(self._problem(line, columns))
             if must_end and line[-1] != "\n":
                 raise text.error(
-                    f"the last line {_shown(line)} has no line end, so the file is truncated; get it anew, or end the line "
-                    "if you know it to be whole"
+                    f"the last line {_shown(line)} has no line end, so the file is truncated; get it anew, or end the "
+                    "line if you know it to be whole"
                 )
             row = found.group(*roles)
             yield row if self.to_seconds is None else (*row[:3], self.to_seconds(row[3]))
@@ -223,8 +223,8 @@ class JsonReviews:
                 continue
             try:
                 review = json.loads(line)
-            except ValueError as error:
-                raise text.error(f"not a whole JSON object ({error}): {_shown(line)}") from None
+            except ValueError:
+                raise text.error(f"not a whole JSON object: {_shown(line)}") from None
             try:
                 user, item, rating, timestamp = (review[name] for name in names)
             except (KeyError, TypeError):
@@ -249,8 +249,8 @@ def _shown(text):
     return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…")
 
 
-# Product ids of Amazon have ten characters; only they tell the two orders of Amazon's ratings files from each other, and
-# these from files of other publishers without a header.
+# Product ids of Amazon have ten characters; only they tell the two orders of Amazon's ratings files from each other,
+# and these from files of other publishers without a header.
 _ASIN, _NOT_ASIN = "[0-9A-Z]{10}", r'(?![0-9A-Z]{10},)[^\s",]+'
 _RATING_AND_SECONDS = f"(?:{_RATING.pattern}),{_SECONDS.pattern}\n?"
 

@@ -86,7 +86,7 @@ def read_texts(path, progress):
             yield from _texts_in_archive(path, raw, update_progress)
         else:
             stream = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw
-            text = RawText(path, stream, update_progress)
+            text = RawText(path, stream, update_progress)  # held here, because it closes the file when it is let go
             yield text
         raw.seek(0, os.SEEK_END)
         update_progress()
@@ -100,6 +100,10 @@ def _texts_in_archive(path, raw, update_progress):
                 if member.isfile() and fnmatch.fnmatch(os.path.basename(member.name), _ARCHIVE_MEMBERS):
                     found = True
                     yield RawText(f"{path}: {member.name}", archive.extractfile(member), update_progress)
+            # tarfile takes an archive that was cut before or in the head of a member for a whole one.
+            archive.fileobj.seek(archive.offset)
+            if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("it has no end mark")
     except _DAMAGE as error:
         raise DatasetError(f"{path}: the archive is truncated or damaged ({error}); get it anew") from None
     if not found:

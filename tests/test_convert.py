@@ -478,7 +478,7 @@ def test_the_progress_bar_counts_the_bytes_on_the_disk(names, monkeypatch):
     main(["convert", *names, "--output", "mine"])
     (bar,) = bars
     assert bar.total == bar.n == sum(map(os.path.getsize, names))
-    assert len(set(bar.seen)) > 5 * len(names)
+    assert any(0 < seen < os.path.getsize(names[0]) for seen in bar.seen)
 
 
 def test_the_bar_reaches_the_end_of_an_archive(capfd):

@@ -1,0 +1,110 @@
+"""The text in a raw file, plain, gzip-compressed or in a tar archive, read line by line and never held whole."""
+
+import fnmatch
+import gzip
+import io
+import os
+import tarfile
+import zlib
+
+from recbole_sparse_elsa.errors import DatasetError
+
+_ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+_ARCHIVE_MEMBERS = "mv_*.txt"
+_GZIP_MAGIC = b"\x1f\x8b"
+_DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError)
+_LINES_PER_UPDATE = 10_000
+
+
+class RawText:
+    """Lines of text that know their place.
+
+    Iterating gives the lines with their ends, as ``\\n``.
+
+    Attributes
+    ----------
+    name : str
+        The file, for messages.
+    number : int
+        Number of the line that was given last; 0 before the first.
+    """
+
+    def __init__(self, name, stream, update_progress):
+        self.name = name
+        self.number = 0
+        # Also reads text without a byte order mark.
+        self._text = io.TextIOWrapper(stream, encoding="utf-8-sig")
+        self._update_progress = update_progress
+
+    def __iter__(self):
+        try:
+            for self.number, line in enumerate(self._text, 1):
+                if self.number % _LINES_PER_UPDATE == 0:
+                    self._update_progress()
+                yield line
+        except UnicodeDecodeError:
+            raise DatasetError(
+                f"{self.name}, after line {self.number}: not UTF-8 text; is it an archive to be unpacked first?"
+            ) from None
+        except _DAMAGE as error:
+            raise DatasetError(
+                f"{self.name}, after line {self.number}: the file is truncated or damaged ({error}); get it anew"
+            ) from None
+
+    def error(self, problem) -> DatasetError:
+        """The error that says what is wrong with the line that was given last."""
+        return DatasetError(f"{self.name}, line {self.number}: {problem}")
+
+
+def read_texts(path, progress):
+    """Give each text in a file: the file itself, or the ``mv_*.txt`` in a tar archive, one after the other.
+
+    A text can be read only until the next one is asked for.
+
+    Parameters
+    ----------
+    path : str
+    progress : tqdm.tqdm
+        Is brought forward by the bytes that are read from the disk: of a compressed file, its compressed bytes.
+
+    Raises
+    ------
+    DatasetError
+        The file cannot be opened, is damaged, or is an archive without such texts.
+    """
+    read_before = progress.n
+    try:
+        raw = open(path, "rb")
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from None
+
+    def update_progress():
+        progress.update(read_before + raw.tell() - progress.n)
+
+    with raw:
+        if path.endswith(_ARCHIVE_SUFFIXES):
+            yield from _texts_in_archive(path, raw, update_progress)
+        else:
+            stream = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw
+            text = RawText(path, stream, update_progress)  # held here, because it closes the file when it is let go
+            yield text
+        raw.seek(0, os.SEEK_END)
+        update_progress()
+
+
+def _texts_in_archive(path, raw, update_progress):
+    found = False
+    try:
+        with tarfile.open(fileobj=raw, mode="r:*") as archive:
+            for member in archive:
+                if member.isfile() and fnmatch.fnmatch(os.path.basename(member.name), _ARCHIVE_MEMBERS):
+                    found = True
+                    yield RawText(f"{path}: {member.name}", archive.extractfile(member), update_progress)
+            # tarfile takes an archive that was cut before or in the head of a member for a whole one.
+            archive.fileobj.seek(archive.offset)
+            if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("it has no end mark")
+    except _DAMAGE as error:
+        raise DatasetError(f"{path}: the archive is truncated or damaged ({error}); get it anew") from None
+    if not found:
+        raise DatasetError(f"{path} holds no {_ARCHIVE_MEMBERS}, the files of the Netflix Prize; unpack other archives")

@@ -21,7 +21,7 @@ GRADIENT_MODELS = [
 TRADITIONAL_MODELS = [
     ("PrunedEASE", {"k": 12}),
     ("UserKNN", {"k": 10}),
-    ("ImplicitALS", {}),
+    ("ImplicitALS", {"embedding_size": 2}),
 ]
 every_model = pytest.mark.parametrize("name, options", GRADIENT_MODELS + TRADITIONAL_MODELS)
 every_gradient_model = pytest.mark.parametrize("name, options", GRADIENT_MODELS)
@@ -81,7 +81,9 @@ def test_sparse_elsa_with_k_equal_to_d_is_elsa(checkerboard):
 
 @every_model
 def test_finds_the_checkerboard(checkerboard, name, options):
-    run = prepare(name, checkerboard, epochs=30, **options)
+    # All of the own colour have to be reached from any item or any user of it.
+    k_for_all = {"PrunedEASE": {"k": 19}, "UserKNN": {"k": 29}}
+    run = prepare(name, checkerboard, epochs=30, **{**options, **k_for_all.get(name, {})})
     run.trainer.fit(run.train_data, run.valid_data)
     result = run.trainer.evaluate(run.test_data)
     assert result["recall@10"] == 1.0
@@ -153,7 +155,7 @@ def test_every_model_but_the_neighbours_reports_its_bytes_per_item(checkerboard,
     if name == "UserKNN":  # it has no item embeddings
         assert not hasattr(run.model, "bytes_per_item")
     elif name == "ImplicitALS":
-        assert run.model.bytes_per_item() == 4 * 16
+        assert run.model.bytes_per_item() == 4 * 2
     else:
         k = run.config["k"] or 16
         assert run.model.bytes_per_item() == (8 * k if k != 16 else 4 * 16)

@@ -90,9 +90,7 @@ class PruningTrainer(Trainer):
             decoupled_weight_decay=True,
         )
 
-    def fit(
-        self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None
-    ):
+    def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
         """Train as RecBole's Trainer does, on batches of users; see `recbole.trainer.Trainer.fit`."""
         users = self._user_batches(train_data)
         if self._random_state_to_restore is not None:
@@ -105,7 +103,8 @@ class PruningTrainer(Trainer):
             with contextlib.suppress(FileNotFoundError):  # another process may be the first to remove it
                 os.remove(self._resume_file)
         shape = self.model.item_embedding.shape.tolist()
-        self.logger.info(set_color("item embeddings", "blue") + f": {embedding_size_report(self._mean_nonzeros(), shape)}")
+        report = embedding_size_report(self._mean_nonzeros(), shape)
+        self.logger.info(set_color("item embeddings", "blue") + f": {report}")
         return result
 
     def _complete(self, result, valid_data, show_progress):

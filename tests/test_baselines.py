@@ -149,7 +149,7 @@ def test_factors_of_a_training_user_are_those_of_their_history(random_dataset):
 
 def test_als_without_its_library_says_what_to_install(monkeypatch):
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *args: None if name == "implicit" else find_spec(name))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "implicit" else find_spec(name, *a))
     with pytest.raises(OptionError, match=r'run: pip install "recbole_sparse_elsa\[als\]"'):
         run_recbole(model="ImplicitALS", dataset="ml-100k")
 
@@ -167,7 +167,8 @@ def autoencoder_with(encoder, decoder):
 
 def test_code_and_loss_of_the_autoencoder_by_hand():
     autoencoder = autoencoder_with(
-        [[1.0, 0.0, -1.0, 0.1, 0.0], [0.0, 0.5, 0.0, 0.1, 0.2]], [[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]
+        [[1.0, 0.0, -1.0, 0.1, 0.0], [0.0, 0.5, 0.0, 0.1, 0.2]],
+        [[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0], [0.0, 1.0], [0.0, 1.0]],
     )
     embeddings = torch.tensor([[0.0, 1.0], [0.6, 0.8]])
     # Before the choice: (0, .5, 0, .1, .2) and (.6, .4, -.6, .14, .16).

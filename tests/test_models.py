@@ -168,7 +168,7 @@ def test_any_history_is_scored_and_what_is_learnt_stays(checkerboard, name, opti
     trained.trainer.fit(trained.train_data, trained.valid_data)
     others = trained.train_data.dataset.inter_matrix(form="csr").astype(np.float32)
     expected = trained.model.full_sort_predict(users_of(trained, [7])).clone()
-    # An even and an odd user; 7 loses all interactions, so that none of them is their own neighbour.
+    # User 8 gets the history of user 7, who is left with none.
     changed = others.tolil()
     changed[8], changed[7] = others[7], 0
     changed = changed.tocsr()
@@ -181,7 +181,7 @@ def test_any_history_is_scored_and_what_is_learnt_stays(checkerboard, name, opti
     of_7, of_8 = trained.model.full_sort_predict(users).view(2, -1)
     assert (of_7 == 0).all()
     if name == "UserKNN":
-        return  # 7's own interactions are now among 8's neighbours; see test_baselines.py
+        return  # 7 is now one of 8's neighbours, as nobody is of their own; see test_baselines.py
     torch.testing.assert_close(of_8, expected)
 
 

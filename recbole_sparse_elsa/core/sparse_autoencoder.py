@@ -9,7 +9,7 @@ class SparseAutoencoder(nn.Module):
     """Encodes an embedding as a code with k non-zeros, and decodes it (method page, section 5; WWW 2026, baselines).
 
     The code keeps the k entries of largest magnitude, with their signs, of an affine map of the embedding. The decoder
-    adds up the code's non-zeros times rows of norm 1. It starts with random directions, and the encoder as its transpose.
+    adds up the code's non-zeros times rows of norm 1. It starts with random directions, the encoder as its transpose.
 
     Parameters
     ----------

@@ -16,9 +16,10 @@ from recbole_sparse_elsa.options import require_number, require_whole_number
 class ELSASAE(ELSA):
     """Dense ELSA whose finished item embeddings are made sparse by an autoencoder (method page, section 5).
 
-    Until `AutoencoderTrainer` has fitted the autoencoder this is ELSA. From then on its item embeddings are the codes, of
-    k non-zeros and scaled to norm 1, and users are scored by them just as by Sparse ELSA's embeddings: neither the
-    dense embeddings nor the decoder are needed, stored or counted.
+    Until `AutoencoderTrainer` has fitted the autoencoder this is ELSA. From then on its item embeddings are the codes,
+    of k non-zeros and scaled to norm 1, and users are scored by them just as by Sparse ELSA's embeddings: neither the
+    dense embeddings nor the decoder are needed, stored or counted. Scores from decoded codes come closer to those of
+    the dense ELSA, but need dense vectors again.
 
     Parameters
     ----------

@@ -81,7 +81,8 @@ class PrunedEASE(TraditionalRecommender):
         matrix = _regularised_gram_matrix(self.interactions, self.reg_weight, self.solver_dtype, show_progress)
         _invert_in_place(matrix, self.reg_weight)
         self.item_weights = _pruned_weights(matrix, self.k, show_progress)
-        logging.getLogger().info("item embeddings: " + embedding_size_report(self._nonzeros_per_item(), self.item_weights.shape))
+        report = embedding_size_report(self._nonzeros_per_item(), self.item_weights.shape)
+        logging.getLogger().info(f"item embeddings: {report}")
 
     def score(self, users):
         """Scores ``x B`` of the users (int64, shape ``(n,)``): float32, shape ``(n, n_items - 1)``."""
@@ -105,8 +106,8 @@ class PrunedEASE(TraditionalRecommender):
         needed, available = matrix + weights + blocks, psutil.virtual_memory().available
         message = (
             f"{needed / 2**30:.2f} GiB: {matrix / 2**30:.2f} for a dense {n_items} x {n_items} matrix of "
-            f"{self.solver_dtype}, {weights / 2**30:.2f} for {self.k} weights of each item, {blocks / 2**30:.2f} to work "
-            f"in; {available / 2**30:.2f} GiB are available"
+            f"{self.solver_dtype}, {weights / 2**30:.2f} for {self.k} weights of each item, {blocks / 2**30:.2f} to "
+            f"work in; {available / 2**30:.2f} GiB are available"
         )
         if needed > available:
             raise TrainingError(f"PrunedEASE does not fit into memory; it needs {message}")

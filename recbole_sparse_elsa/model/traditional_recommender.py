@@ -12,8 +12,8 @@ from recbole_sparse_elsa.errors import CheckpointError
 class TraditionalRecommender(GeneralRecommender):
     """A model without gradients, of the kind that RecBole calls traditional.
 
-    RecBole's own traditional models learn when they are made, and so once more when a checkpoint is read. These learn in
-    their trainer, `WholeDataTrainer`, and score 0 before. A subclass has the methods ``learn(show_progress)`` and
+    RecBole's own traditional models learn when they are made, and so once more when a checkpoint is read. These learn
+    in their trainer, `WholeDataTrainer`, before which there is nothing to score with. A subclass has the methods ``learn(show_progress)`` and
     ``score(users)``, and names what is learnt, matrices with a row for each item or each user, in
     ``other_parameter_name``, which RecBole's checkpoints save.
 
@@ -27,8 +27,8 @@ class TraditionalRecommender(GeneralRecommender):
     Attributes
     ----------
     interactions : scipy.sparse.csr_matrix
-        The training interactions, all that is learnt from: float32, 0 or 1, shape ``(n_users, n_items - 1)``, without the
-        padding item. Repeated interactions count once.
+        The training interactions, all that is learnt from: float32, 0 or 1, shape ``(n_users, n_items - 1)``, without
+        the padding item. Repeated interactions count once.
     histories : scipy.sparse.csr_matrix
         The histories that users are scored from, alike; those of training unless `set_histories` gave others.
     """
@@ -67,15 +67,15 @@ class TraditionalRecommender(GeneralRecommender):
         return torch.from_numpy(scores.reshape(-1)).to(self.device)
 
     def load_other_parameter(self, para):
-        """As in RecBole, but what another model learnt, or from other data, is refused in one line (CheckpointError)."""
+        """As in RecBole, but what is of another model or of other data is refused in one line (CheckpointError)."""
         if not isinstance(para, dict) or set(para) != set(self.other_parameter_name):
             raise CheckpointError(f"the checkpoint holds no {type(self).__name__}: it has no such parameters")
         for name, value in para.items():
             saved, expected = value.shape, getattr(self, name).shape
             if saved != expected:
                 raise CheckpointError(
-                    f"the checkpoint holds {name} of shape {saved}, but the data set and the options make it {expected}: "
-                    "it was trained on other data or with other options"
+                    f"the checkpoint holds {name} of shape {saved}, but the data set and the options make it {expected}"
+                    ": it was trained on other data or with other options"
                 )
         super().load_other_parameter(para)
 

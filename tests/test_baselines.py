@@ -149,7 +149,8 @@ def test_factors_of_a_training_user_are_those_of_their_history(random_dataset):
 
 def test_als_without_its_library_says_what_to_install(monkeypatch):
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "implicit" else find_spec(name, *a))
+    without = lambda name, *args: None if name == "implicit" else find_spec(name, *args)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", without)
     with pytest.raises(OptionError, match=r'run: pip install "recbole_sparse_elsa\[als\]"'):
         run_recbole(model="ImplicitALS", dataset="ml-100k")
 

@@ -13,9 +13,9 @@ class TraditionalRecommender(GeneralRecommender):
     """A model without gradients, of the kind that RecBole calls traditional.
 
     RecBole's own traditional models learn when they are made, and so once more when a checkpoint is read. These learn
-    in their trainer, `WholeDataTrainer`, before which there is nothing to score with. A subclass has the methods ``learn(show_progress)`` and
-    ``score(users)``, and names what is learnt, matrices with a row for each item or each user, in
-    ``other_parameter_name``, which RecBole's checkpoints save.
+    in their trainer, `WholeDataTrainer`, before which there is nothing to score with. A subclass has the methods
+    ``learn(show_progress)`` and ``score(users)``, and names what is learnt, matrices with a row for each item or each
+    user, in ``other_parameter_name``, which RecBole's checkpoints save.
 
     Parameters
     ----------

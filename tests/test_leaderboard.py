@@ -423,23 +423,6 @@ def test_each_cell_has_its_metrics_per_user(runs):
             assert per_user[row["metric"]].mean() == pytest.approx(float(row["value"]), abs=1e-9)
 
 
-def test_the_summary_has_means_over_seeds_and_a_gap_where_a_metric_is_missing(checkerboard):
-    planned = cells_of(seeds=[1, 2])
-    measured = {"bytes_per_item": None, "train_seconds": 2.0}
-    finished = [
-        (planned[0], {"test": {"ndcg@10": 0.25}, **measured}),
-        (planned[1], {"test": {"ndcg@10": 0.5}, **measured}),
-        (planned[2], {"test": {"mrr@10": 0.125}, "bytes_per_item": 1024.0, "train_seconds": 3.0}),
-    ]
-    lines = results.summary_table(finished).splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert rows[0] == ["data set", "model", "seeds", "ndcg@10", "mrr@10", "bytes per item", "training (s)"]
-    assert rows[2:] == [
-        ["checkerboard", "EASE", "2", "0.3750", "", "", "2.0"],
-        ["checkerboard", "sparse k=4", "1", "", "0.1250", "1,024", "3.0"],
-    ]
-
-
 def test_a_damaged_result_is_named(checkerboard):
     cell, _ = cells_of()
     os.makedirs(f"out/cells/{cell.id}")

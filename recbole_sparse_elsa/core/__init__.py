@@ -1,8 +1,20 @@
 """The numerical core of Sparse ELSA: it imports torch and nothing of RecBole, and can be read and tested alone."""
 
+from recbole_sparse_elsa.core.embedding_size import bytes_per_item, embedding_size_report
 from recbole_sparse_elsa.core.pruning_schedule import SCHEDULES, PruningSchedule
+from recbole_sparse_elsa.core.sparse_autoencoder import SparseAutoencoder
 from recbole_sparse_elsa.core.sparse_start import neighbour_start
 from recbole_sparse_elsa.core.topk_embedding import TopKEmbedding
 from recbole_sparse_elsa.core.user_histories import UserBatch, UserHistories
 
-__all__ = ["SCHEDULES", "PruningSchedule", "TopKEmbedding", "UserBatch", "UserHistories", "neighbour_start"]
+__all__ = [
+    "SCHEDULES",
+    "PruningSchedule",
+    "SparseAutoencoder",
+    "TopKEmbedding",
+    "UserBatch",
+    "UserHistories",
+    "bytes_per_item",
+    "embedding_size_report",
+    "neighbour_start",
+]

@@ -70,23 +70,3 @@ def _rows(cell, result):
                 "cell": cell.id,
                 **environment,
             }
-
-
-def summary_table(finished) -> str:
-    """The test metrics as a Markdown table, a row per data set, label and size, as means over seeds."""
-    groups = {}
-    for cell, result in finished:
-        groups.setdefault((cell.dataset, cell.label, cell.size), []).append(result)
-    # Cells need not have the same metrics: options can differ from one model to the next.
-    metrics = list(dict.fromkeys(metric for _, result in finished for metric in result["test"]))
-    rows = []
-    for (dataset, label, size), results in groups.items():
-        sizes = [result["bytes_per_item"] for result in results]
-        row = {"data set": dataset, "model": f"{label} {size}".strip(), "seeds": str(len(results))}
-        for metric in metrics:
-            values = [result["test"][metric] for result in results if metric in result["test"]]
-            row[metric] = f"{statistics.mean(values):.4f}" if values else ""
-        row["bytes per item"] = "" if None in sizes else f"{statistics.mean(sizes):,.0f}"
-        row["training (s)"] = f"{statistics.mean(result['train_seconds'] for result in results):.1f}"
-        rows.append(row)
-    return report.markdown_table(rows)

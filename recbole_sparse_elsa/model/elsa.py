@@ -43,15 +43,27 @@ class ELSA(GeneralRecommender):
         self.input_dropout = config["input_dropout"]
         self.pruning_schedule = self.schedule_of(config)
 
-        interactions = dataset.inter_matrix(form="csr")[:, 1:]
+        self.set_histories(dataset.inter_matrix(form="csr"))
+        self.max_output = config["max_output"]
+        n_items = self.histories.n_items
+        _require_memory(config, len(self.histories.item_indices) / self.histories.n_users, n_items)
+        self.item_embedding = TopKEmbedding(n_items, config["embedding_size"])
+
+    def set_histories(self, histories) -> None:
+        """Replace the histories that users are scored from; what was learnt stays as it is.
+
+        Parameters
+        ----------
+        histories : scipy.sparse.csr_matrix
+            Shape ``(n_users, n_items)``, in RecBole's internal ids (row and column 0 are padding): an entry for each
+            item of a user's history. There may be other users than those that were trained on.
+        """
+        interactions = histories[:, 1:]
         # Repeated interactions count once, and are stored once.
         interactions.sum_duplicates()
         self.histories = UserHistories(
             torch.from_numpy(interactions.indptr), torch.from_numpy(interactions.indices), interactions.shape[1]
         ).to(self.device)
-        self.max_output = config["max_output"]
-        _require_memory(config, len(self.histories.item_indices) / self.histories.n_users, interactions.shape[1])
-        self.item_embedding = TopKEmbedding(interactions.shape[1], config["embedding_size"])
 
     @classmethod
     def check_options(cls, config) -> None:

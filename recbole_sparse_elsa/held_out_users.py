@@ -87,10 +87,11 @@ def check_options(config) -> None:
     if HeldOutOptions.of(config) is None:
         return
     require_history_model(config)
-    eval_args = config["eval_args"]
-    for name, allowed in (("order", "RO"), ("group_by", "user"), ("mode", {"valid": "full", "test": "full"})):
-        if eval_args[name] != allowed:
-            raise OptionError(f"{name} of eval_args is {eval_args[name]}, but must be {allowed} with split HU")
+    full = {"valid": "full", "test": "full"}
+    for name, allowed, value in (("order", "RO", "RO"), ("group_by", "user", "user"), ("mode", "full", full)):
+        given = config["eval_args"][name]
+        if given != value:
+            raise OptionError(f"{name} of eval_args is {given}, but must be {allowed} with split HU")
     for name in ("benchmark_filename", "save_dataloaders", "dataloaders_save_path"):
         if config[name]:
             raise OptionError(f"{name} is {config[name]}, but is not allowed with split HU of eval_args")

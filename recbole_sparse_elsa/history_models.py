@@ -55,8 +55,8 @@ def require_history_model(config) -> None:
     if not hasattr(model_class, "set_histories") and not _is_known(model_class):
         ours = [model for model in additional_models if hasattr(get_model(model), "set_histories")]
         raise OptionError(
-            f"model is {name}, but split HU of eval_args evaluates on users that were not trained on, so it must be one "
-            f"that scores a user from a history alone: {', '.join(sorted([*_ATTRIBUTES, *ours], key=str.lower))}"
+            f"model is {name}, but split HU of eval_args evaluates on users that were not trained on, so it must be "
+            f"one that scores a user from a history alone: {', '.join(sorted([*_ATTRIBUTES, *ours], key=str.lower))}"
         )
     if name == "ItemKNN" and config["knn_method"] != "item":
         raise OptionError(

@@ -2,10 +2,12 @@
 
 RecBole finds a model by the name of a module inside its own package, a trainer as an attribute of ``recbole.trainer``
 and a model's defaults in a folder of its own. Each of these look-ups is extended here, so that ``run_recbole``,
-``run``, ``load_data_and_model``, ``objective_function`` and ``case_study`` serve our models as they do RecBole's. Nothing of
-RecBole is copied and nothing is written to its folder.
+``run``, ``load_data_and_model``, ``objective_function`` and ``case_study`` serve our models as they do RecBole's. The split by
+held-out users and the additional metrics are registered here, too. Nothing of RecBole is copied and nothing is written
+to its folder.
 """
 
+import contextlib
 import functools
 import inspect
 import os
@@ -13,11 +15,16 @@ import sys
 
 import recbole.trainer
 from recbole.config import Config
+from recbole.data import utils as data_utils
+from recbole.data.dataset import Dataset
 from recbole.quick_start import quick_start
+from recbole.trainer import Trainer
+from recbole.utils import case_study
 
-from recbole_sparse_elsa import recbole_repairs
+from recbole_sparse_elsa import held_out_users, metrics, recbole_repairs
 from recbole_sparse_elsa.autoencoder_trainer import AutoencoderTrainer
 from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.history_models import scoring_from
 from recbole_sparse_elsa.model import elsa, elsa_sae, implicit_als, pruned_ease, sparse_elsa, user_knn
 from recbole_sparse_elsa.trainer import PruningTrainer
 from recbole_sparse_elsa.whole_data_trainer import WholeDataTrainer
@@ -54,20 +61,35 @@ def register() -> None:
     _extend(Config, "_set_default_parameters", _check_our_options, ["self"])
     for function in (run_recboles, objective_function):
         recbole_repairs.replace_everywhere(_original[function.__name__], function)
+    metrics.register_metrics()
+    _wrap(Dataset, "build", _make_build, ["self"])
+    _wrap(data_utils, "create_samplers", _make_create_samplers, ["config", "dataset", "built_datasets"])
+    _wrap(Trainer, "evaluate", _make_evaluate, ["self", "eval_data", "load_best_model", "model_file", "show_progress"])
+    _wrap(case_study, "full_sort_scores", _make_full_sort_scores, ["uid_series", "model", "test_data", "device"])
 
 
-def _extend(owner, name, extension, parameters):
+def _wrap(owner, name, make, parameters):
+    """Put ``make(original)`` in the place of the function ``name`` of a class or a module of RecBole."""
     original = getattr(owner, name)
     if list(inspect.signature(original).parameters) != parameters:
         raise ImportError(f"RecBole's {owner.__name__}.{name} is not the one of RecBole 1.2.1 that is extended here")
+    replacement = functools.wraps(original)(make(original))
+    if inspect.isclass(owner):
+        setattr(owner, name, replacement)
+    else:
+        recbole_repairs.replace_everywhere(original, replacement)
 
-    @functools.wraps(original)
-    def extended(*args):
-        result = original(*args)
-        extension(*args)
-        return result
 
-    setattr(owner, name, extended)
+def _extend(owner, name, extension, parameters):
+    def make(original):
+        def extended(*args):
+            result = original(*args)
+            extension(*args)
+            return result
+
+        return extended
+
+    _wrap(owner, name, make, parameters)
 
 
 def _load_our_defaults(config, file):
@@ -85,6 +107,61 @@ def _check_our_options(config):
         config.model_class.check_options(config)
     if config.model in _PRUNING_TRAINERS:
         PruningTrainer.check_schedule(config, config.model_class.schedule_of(config))
+    held_out_users.check_options(config)
+
+
+# Held-out users
+
+
+def _make_build(original):
+    def build(self):
+        return original(self) if held_out_users.HeldOutOptions.of(self.config) is None else held_out_users.build(self)
+
+    return build
+
+
+def _make_create_samplers(original):
+    def create_samplers(config, dataset, built_datasets):
+        if held_out_users.HeldOutOptions.of(config) is None:
+            return original(config, dataset, built_datasets)
+        return held_out_users.create_samplers(config, built_datasets)
+
+    return create_samplers
+
+
+def _make_evaluate(original):
+    def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
+        users = _held_out_users_of(eval_data)
+        if users is None:
+            return original(self, eval_data, load_best_model, model_file, show_progress)
+        with contextlib.ExitStack() as stack:
+            # Not before the first batch: RecBole reads the best model first, and the training histories with it.
+            @functools.cache
+            def hand_over_histories():
+                stack.enter_context(scoring_from(self.model, users.histories))
+
+            def full_sort_batch_eval(batch):
+                hand_over_histories()
+                return type(self)._full_sort_batch_eval(self, batch)
+
+            self._full_sort_batch_eval = full_sort_batch_eval
+            stack.callback(delattr, self, "_full_sort_batch_eval")
+            return original(self, eval_data, load_best_model, model_file, show_progress)
+
+    return evaluate
+
+
+def _make_full_sort_scores(original):
+    def full_sort_scores(uid_series, model, test_data, device=None):
+        users = _held_out_users_of(test_data)
+        with scoring_from(model, users.histories) if users else contextlib.nullcontext():
+            return original(uid_series, model, test_data, device)
+
+    return full_sort_scores
+
+
+def _held_out_users_of(eval_data):
+    return getattr(eval_data.dataset, "held_out_users", None) if eval_data else None
 
 
 _original = {"run_recboles": quick_start.run_recboles, "objective_function": quick_start.objective_function}

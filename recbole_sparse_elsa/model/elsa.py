@@ -43,15 +43,26 @@ class ELSA(GeneralRecommender):
         self.input_dropout = config["input_dropout"]
         self.pruning_schedule = self.schedule_of(config)
 
-        interactions = dataset.inter_matrix(form="csr")[:, 1:]
+        self.set_histories(dataset.inter_matrix(form="csr"))
+        self.max_output = config["max_output"]
+        _require_memory(config, self.histories, self.pruning_schedule)
+        self.item_embedding = self._new_embedding(config)
+
+    def set_histories(self, histories) -> None:
+        """Replace the histories that users are scored from; what was learnt stays as it is.
+
+        Parameters
+        ----------
+        histories : scipy.sparse.csr_matrix
+            Shape ``(n_users, n_items)``, in RecBole's internal ids (row and column 0 are padding): an entry for each
+            item of a user's history. There may be other users than those that were trained on.
+        """
+        interactions = histories[:, 1:]
         # Repeated interactions count once, and are stored once.
         interactions.sum_duplicates()
         self.histories = UserHistories(
             torch.from_numpy(interactions.indptr), torch.from_numpy(interactions.indices), interactions.shape[1]
         ).to(self.device)
-        self.max_output = config["max_output"]
-        _require_memory(config, self.histories, self.pruning_schedule)
-        self.item_embedding = self._new_embedding(config)
 
     def _new_embedding(self, config):
         return TopKEmbedding(self.histories.n_items, config["embedding_size"])

@@ -1,0 +1,102 @@
+"""The metrics beside RecBole's, through RecBole's collector and evaluator, against naive loops over users."""
+
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from recbole.config import Config
+from recbole.evaluator import Collector, Evaluator
+
+from recbole_sparse_elsa.metrics import CalibratedRecall, register_metrics
+
+
+@pytest.fixture(scope="module")
+def config():
+    """Options with the metrics that are compared, unrounded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["pytest"])
+        return Config(
+            "Pop",
+            "ml-100k",
+            config_dict={
+                "metrics": ["CalibratedRecall", "Recall", "NDCG"],
+                "valid_metric": "CalibratedRecall@3",
+                "topk": [1, 3, 5],
+                "metric_decimal_place": 12,
+                "state": "WARNING",
+            },
+        )
+
+
+def evaluated(config, scores, targets):
+    """RecBole's result for each user's scores of all items and targets."""
+    collector = Collector(config)
+    positive_users = [user for user, items in enumerate(targets) for _ in items]
+    positive_items = [item for items in targets for item in items]
+    collector.eval_batch_collect(
+        torch.tensor(scores), None, torch.tensor(positive_users), torch.tensor(positive_items)
+    )
+    return Evaluator(config).evaluate(collector.get_data_struct())
+
+
+def naive(scores, targets, k):
+    """The metrics as the papers write them, user by user."""
+    calibrated, recall, ndcg = [], [], []
+    for row, items in zip(scores, targets):
+        top = sorted(range(len(row)), key=lambda item: -row[item])[:k]
+        hits = len(set(top) & set(items))
+        calibrated.append(hits / min(k, len(items)))
+        recall.append(hits / len(items))
+        gain = sum(1 / math.log2(place + 2) for place, item in enumerate(top) if item in items)
+        ndcg.append(gain / sum(1 / math.log2(place + 2) for place in range(min(k, len(items)))))
+    mean = lambda values: sum(values) / len(values)  # noqa: E731
+    return {f"calibratedrecall@{k}": mean(calibrated), f"recall@{k}": mean(recall), f"ndcg@{k}": mean(ndcg)}
+
+
+@given(data=st.data())
+def test_agrees_with_a_loop_over_users(config, data):
+    n_users, n_items = data.draw(st.integers(1, 6)), data.draw(st.integers(5, 12))
+    generator = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    scores = generator.permuted(np.tile(np.arange(n_items) / n_items, (n_users, 1)), axis=1).tolist()
+    targets = [
+        sorted(data.draw(st.sets(st.integers(0, n_items - 1), min_size=1, max_size=n_items))) for _ in range(n_users)
+    ]
+    result = evaluated(config, scores, targets)
+    for k in (1, 3, 5):
+        for name, value in naive(scores, targets, k).items():
+            assert result[name] == pytest.approx(value, abs=1e-9)
+        assert result[f"calibratedrecall@{k}"] >= result[f"recall@{k}"]
+        if max(len(items) for items in targets) <= k:
+            assert result[f"calibratedrecall@{k}"] == result[f"recall@{k}"]
+
+
+def test_a_value_worked_out_by_hand(config):
+    # Ranked 3, 2, 1, 0. Targets of the first user: 3, 1, 0 and 4 (of which 2 in the top 3); of the second: 2.
+    scores = [[1.0, 2.0, 3.0, 4.0, 0.0]] * 2
+    result = evaluated(config, scores, [[3, 1, 0, 4], [2]])
+    assert result["calibratedrecall@3"] == pytest.approx((2 / 3 + 1) / 2)
+    assert result["recall@3"] == pytest.approx((2 / 4 + 1) / 2)
+    assert result["calibratedrecall@1"] == 0.5
+    assert result["calibratedrecall@5"] == 1.0
+
+
+def test_each_user_at_each_cutoff(config):
+    hits = np.array([[True, False, True], [False, True, False]])
+    values = CalibratedRecall(config).metric_info(hits, np.array([2, 5]))
+    assert values.tolist() == [[1, 0.5, 1], [0, 0.5, pytest.approx(1 / 3)]]
+
+
+def test_is_a_metric_for_early_stopping_and_bigger_is_better(config):
+    assert config["valid_metric_bigger"] is True
+
+
+def test_registering_again_changes_nothing():
+    from recbole.evaluator.register import metrics_dict
+
+    before = dict(metrics_dict)
+    register_metrics()
+    assert metrics_dict == before

@@ -4,11 +4,11 @@ import argparse
 import sys
 
 import recbole_sparse_elsa
-from recbole_sparse_elsa import benchmark, search
+from recbole_sparse_elsa import benchmark, leaderboard, search
 from recbole_sparse_elsa.errors import OptionError, UserError
 
 # Each module has add_subcommand(subparsers), which sets the function that runs its subcommand as the default of "run".
-_SUBCOMMANDS = (benchmark, search)
+_SUBCOMMANDS = (leaderboard, search, benchmark)
 
 
 class _Parser(argparse.ArgumentParser):

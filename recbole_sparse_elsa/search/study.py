@@ -168,7 +168,8 @@ def _validation_metrics(cell, seeds, values):
             config = Config(cell.model, cell.dataset, config_dict=copy.deepcopy({**cell.options, **values, **own}))
             data = load_data(config)
             trainer = create_trainer(config, data.train_data)
-            metric, _ = trainer.fit(data.train_data, data.valid_data, saved=False, show_progress=False)
+            # It saves the best epoch (where all is thrown away), from which ELSASAE goes on.
+            metric, _ = trainer.fit(data.train_data, data.valid_data, show_progress=False)
             trainer.tensorboard.close()
         if not math.isfinite(metric):
             raise TrainingError(f"the validation metric is {metric} with seed {seed}")

@@ -1,0 +1,92 @@
+"""What the finished cells of a leaderboard leave: results.csv, and a table to read at the end of a run."""
+
+import json
+import os
+import statistics
+
+from recbole_sparse_elsa import report
+from recbole_sparse_elsa.errors import OptionError
+
+_MEASURED = ("train_seconds", "evaluation_seconds", "peak_memory_bytes", "bytes_per_item")
+
+
+def read_result(folder, cell):
+    """What a finished cell has measured, or None where the cell is not finished.
+
+    Parameters
+    ----------
+    folder : str
+        That of all cells.
+    cell : Cell
+        The cell.
+
+    Raises
+    ------
+    OptionError
+        The file is damaged.
+    """
+    file = os.path.join(folder, cell.id, "result.json")
+    try:
+        with open(file, encoding="utf-8") as opened:
+            return json.load(opened)
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise OptionError(f"{file} is damaged: remove it, and the cell is trained again") from None
+
+
+def write_results(file, finished) -> None:
+    """Write results.csv, a row per cell, phase and metric.
+
+    Parameters
+    ----------
+    file : str
+        The CSV file.
+    finished : list of (Cell, dict)
+        The finished cells with their results, in the order of the rows.
+    """
+    rows = [row for cell, result in finished for row in _rows(cell, result)]
+    if rows:
+        report.write_csv(file, rows)
+
+
+def _rows(cell, result):
+    environment = {key: value for key, value in result.items() if key not in ("valid", "test", *_MEASURED)}
+    for phase in ("valid", "test"):
+        for metric, value in result[phase].items():
+            yield {
+                "label": cell.label,
+                "model": cell.model,
+                "dataset": cell.dataset,
+                "seed": cell.seed,
+                "size": cell.size,
+                "phase": phase,
+                "metric": metric,
+                "value": value,
+                **{name: result[name] for name in _MEASURED},
+                "data_checksum": cell.data_checksum,
+                "config_hash": cell.config_hash,
+                "config": cell.config,
+                "cell": cell.id,
+                **environment,
+            }
+
+
+def summary_table(finished) -> str:
+    """The test metrics as a Markdown table, a row per data set, label and size, as means over seeds."""
+    groups = {}
+    for cell, result in finished:
+        groups.setdefault((cell.dataset, cell.label, cell.size), []).append(result)
+    # Cells need not have the same metrics: options can differ from one model to the next.
+    metrics = list(dict.fromkeys(metric for _, result in finished for metric in result["test"]))
+    rows = []
+    for (dataset, label, size), results in groups.items():
+        sizes = [result["bytes_per_item"] for result in results]
+        row = {"data set": dataset, "model": f"{label} {size}".strip(), "seeds": str(len(results))}
+        for metric in metrics:
+            values = [result["test"][metric] for result in results if metric in result["test"]]
+            row[metric] = f"{statistics.mean(values):.4f}" if values else ""
+        row["bytes per item"] = "" if None in sizes else f"{statistics.mean(sizes):,.0f}"
+        row["training (s)"] = f"{statistics.mean(result['train_seconds'] for result in results):.1f}"
+        rows.append(row)
+    return report.markdown_table(rows)

@@ -1,0 +1,380 @@
+"""What a leaderboard consists of: its YAML file, read and checked before anything is trained, and the cells it asks for."""
+
+import copy
+import dataclasses
+import difflib
+import hashlib
+import json
+import os
+import re
+
+import recbole
+import yaml
+from recbole.config import Config
+from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
+
+import recbole_sparse_elsa
+from recbole_sparse_elsa.errors import DatasetError, OptionError, UserError
+from recbole_sparse_elsa.experiment import away_from_the_command_line
+from recbole_sparse_elsa.options import require_whole_number
+
+_DEFAULT_SEEDS = [2020]
+# RecBole rounds metrics to 4 digits by default, which is too few for standard deviations and significance tests.
+_DEFAULT_OPTIONS = {"metric_decimal_place": 10}
+_SET_ELSEWHERE = {
+    "model": "each model's model",
+    "dataset": "datasets",
+    "seed": "seeds",
+    "data_path": "data_path at the top of the file",
+    "checkpoint_dir": "--output",
+}
+# Options that RecBole reads but lists nowhere.
+_UNLISTED_OPTIONS = {
+    "convert_token_to_onehot",
+    "discretization",
+    "encoding",
+    "norm",
+    "numerical_features",
+    "token_num_threshold",
+}
+# Options without influence on the figures; the seed is told apart from the others, so that runs can be grouped by them.
+_NOT_HASHED = {
+    *("seed", "data_path", "checkpoint_dir", "state", "show_progress", "device", "gpu_id", "use_gpu", "worker"),
+    *("log_wandb", "wandb_project", "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"),
+    *("save_step", "resume", "single_spec", "local_rank"),
+}
+_ATOMIC_FILES = (".inter", ".item", ".user", ".kg", ".link", ".net")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One training and evaluation: a model, with a size, on a data set with a seed.
+
+    Attributes
+    ----------
+    id : str
+        Name of the cell's folder. It ends in a hash of what determines the figures: all options (defaults included, but
+        for paths, devices and logs), the seed, the data files, and the versions of RecBole and of this package. With
+        any other version of torch or numpy a finished cell stays finished; results.csv has their versions.
+    label, model, dataset : str
+        The label in tables, RecBole's name of the model, and the data set.
+    seed : int
+        RecBole's seed.
+    size : str
+        The option that varies, such as "k=16", or "".
+    options : dict
+        RecBole's options as the file gives them, without data_path.
+    data_path : str
+        Absolute path of the folder that holds the data set's.
+    config : str
+        JSON of all options, defaults included, but for the seed, paths, devices, logs, and what is not set.
+    config_hash : str
+        SHA-256 of ``config``.
+    data_checksum : str
+        SHA-256 of the data set's atomic files, one after the other in alphabetical order.
+    """
+
+    id: str
+    label: str
+    model: str
+    dataset: str
+    seed: int
+    size: str
+    options: dict
+    data_path: str
+    config: str
+    config_hash: str
+    data_checksum: str
+
+    def __str__(self):
+        return ", ".join(part for part in (f"{self.label} {self.size}".strip(), self.dataset, f"seed {self.seed}"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Specification:
+    """A leaderboard file that was read and checked.
+
+    Attributes
+    ----------
+    baseline : str or None
+        Label of the model with which significance tests compare the others.
+    cells : list of Cell
+        In the order of the file: data set, model, size, seed.
+    """
+
+    baseline: str
+    cells: list
+
+
+def read_specification(file) -> Specification:
+    """Read a leaderboard file, check every option of every cell with RecBole, and plan the cells.
+
+    Options win over each other in this order: those of the cell's size, of the model on this data set, of the model, of
+    the data set (``config``, then ``config_files``), and ``options`` for every cell.
+
+    Parameters
+    ----------
+    file : str
+        A YAML file; the README describes its keys.
+
+    Raises
+    ------
+    OptionError
+        The file cannot be read, or something in it is not allowed.
+    DatasetError
+        A data set cannot be found.
+    """
+    content = read_yaml(file)
+    try:
+        return _specification(content)
+    except UserError as error:
+        raise type(error)(f"{file}: {error}") from None
+
+
+def read_yaml(file) -> dict:
+    """Read a YAML file that holds a mapping; 1e-4 is a number, as it is for RecBole.
+
+    Raises
+    ------
+    OptionError
+        It cannot be read, is not YAML, has a key twice, or holds something other than a mapping.
+    """
+    try:
+        with open(file, encoding="utf-8") as opened:
+            content = yaml.load(opened, Loader=_Loader)
+    except OSError as error:
+        raise OptionError(f"{file} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OptionError(f"{file} is not a YAML file: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise OptionError(f"{file} must hold a mapping of keys to values, but holds {_shown(content)}")
+    return content
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers instead of 1.1's, and no key twice."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key} occurs twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _specification(content):
+    _require_keys("", content, {"datasets", "models"}, {"data_path", "seeds", "options", "baseline"})
+    data_path = os.path.abspath(_require("data_path", content.get("data_path", "dataset"), str, "a folder"))
+    datasets = [_dataset(f"datasets[{i}]", entry) for i, entry in enumerate(_require_list("datasets", content))]
+    _require_distinct("datasets", [dataset["name"] for dataset in datasets])
+    seeds = _require_list("seeds", content) if "seeds" in content else _DEFAULT_SEEDS
+    for seed in seeds:
+        require_whole_number({"seeds": seed}, "seeds", at_least=0)
+    _require_distinct("seeds", seeds)
+    options = _options("options", content.get("options"))
+    models = _require("models", content["models"], dict, "a mapping of labels to models")
+    if not models:
+        raise OptionError("models is {}, but must have at least one model")
+    names = {dataset["name"] for dataset in datasets}
+    models = {str(label): _model(f"models.{label}", entry, names) for label, entry in models.items()}
+    baseline = content.get("baseline")
+    if baseline is not None and baseline not in models:
+        raise OptionError(f"baseline is {_shown(baseline)}, but must be one of the models: {', '.join(models)}")
+    return Specification(baseline, _plan(data_path, datasets, seeds, options, models))
+
+
+def _dataset(place, entry):
+    if isinstance(entry, str):
+        entry = {"name": entry}
+    _require(place, entry, dict, "the name of a data set, or a mapping with its name")
+    _require_keys(place, entry, {"name"}, {"config", "config_files"})
+    name = _require(f"{place}.name", entry["name"], str, "the name of a data set")
+    options = {}
+    for file in _require_list(f"{place}.config_files", entry) if "config_files" in entry else []:
+        # Files for run_recbole.py name a model and a data set too.
+        from_file = {key: value for key, value in read_yaml(file).items() if key not in ("model", "dataset")}
+        options.update(_options(f"{place}.config_files: {file}", from_file))
+    options.update(_options(f"{place}.config", entry.get("config")))
+    return {"place": place, "name": name, "options": options}
+
+
+def _model(place, entry, datasets):
+    _require(place, entry, dict, "a mapping with a model, such as {model: EASE}")
+    _require_keys(place, entry, {"model"}, {"options", "sizes", "datasets"})
+    model = _require(f"{place}.model", entry["model"], str, "the name of a model")
+    sizes = [{}]
+    if "sizes" in entry:
+        varied = _require(f"{place}.sizes", entry["sizes"], dict, "an option with the list of its values")
+        if len(varied) != 1:
+            raise OptionError(f"{place}.sizes is {_shown(varied)}, but must have exactly one option")
+        (option,) = varied
+        values = _require_list(f"{place}.sizes.{option}", varied)
+        _require_distinct(f"{place}.sizes.{option}", values)
+        sizes = [_options(f"{place}.sizes", {option: value}) for value in values]
+    on_datasets = _require(f"{place}.datasets", entry.get("datasets") or {}, dict, "a mapping of data sets to options")
+    for name in on_datasets:
+        if name not in datasets:
+            raise OptionError(
+                f"{place}.datasets has {_shown(name)}, but allowed are the data sets of this leaderboard: "
+                f"{', '.join(sorted(datasets))}"
+            )
+    return {
+        "place": place,
+        "model": model,
+        "options": _options(f"{place}.options", entry.get("options")),
+        "sizes": sizes,
+        "datasets": {name: _options(f"{place}.datasets.{name}", entry) for name, entry in on_datasets.items()},
+    }
+
+
+def _options(place, options):
+    """Options of RecBole, without those that the leaderboard itself sets."""
+    if options is None:
+        return {}
+    _require(place, options, dict, "a mapping of RecBole's options to values")
+    for name, value in options.items():
+        if name in _SET_ELSEWHERE:
+            raise OptionError(f"{place} has {name}: {_shown(value)}, which is not allowed here; use {_SET_ELSEWHERE[name]}")
+        try:
+            json.dumps({name: value}, allow_nan=False)
+        except (TypeError, ValueError):
+            raise OptionError(
+                f"{place}.{name} is {_shown(value)}, but must be made of text, finite numbers, lists and mappings"
+            ) from None
+    return options
+
+
+def _plan(data_path, datasets, seeds, options, models):
+    checksums, cells, known_to_any = {}, [], set()
+    for dataset in datasets:
+        for label, model in models.items():
+            for size in model["sizes"]:
+                own = {**model["options"], **model["datasets"].get(dataset["name"], {}), **size}
+                given = {**_DEFAULT_OPTIONS, **options, **dataset["options"], **own}
+                config = _config(f"{model['place']} on {dataset['name']}", model["model"], dataset["name"], data_path, given)
+                known = _known_options(config)
+                known_to_any |= known
+                _require_known(model["place"], own, known)
+                if dataset["name"] not in checksums:
+                    checksums[dataset["name"]] = _checksum(config["data_path"], dataset["name"])
+                for seed in seeds:
+                    cells.append(_cell(label, config, seed, size, given, data_path, checksums[dataset["name"]]))
+    for place, shared in [("options", options), *((dataset["place"], dataset["options"]) for dataset in datasets)]:
+        _require_known(place, shared, known_to_any)
+    return cells
+
+
+def _cell(label, config, seed, size, options, data_path, data_checksum):
+    model, dataset = config["model"], config["dataset"]
+    all_options = config.final_config_dict.items()
+    config_text = _canonical({key: value for key, value in all_options if key not in _NOT_HASHED and value is not None})
+    config_hash = _hash(config_text)
+    versions = [recbole.__version__, recbole_sparse_elsa.__version__]
+    cell_hash = _hash(_canonical([config_hash, seed, data_checksum, versions]))
+    return Cell(
+        id=f"{model}-{dataset}-{seed}-{cell_hash[:12]}",
+        label=label,
+        model=model,
+        dataset=dataset,
+        seed=seed,
+        size=", ".join(f"{option}={value}" for option, value in size.items()),
+        options=options,
+        data_path=data_path,
+        config=config_text,
+        config_hash=config_hash,
+        data_checksum=data_checksum,
+    )
+
+
+def _config(place, model, dataset, data_path, options):
+    """RecBole's Config, which checks the options and whether the data set is there."""
+    # RecBole changes the options that it is given.
+    options = {**copy.deepcopy(options), "data_path": data_path}
+    with away_from_the_command_line():
+        try:
+            config = Config(model, dataset, config_dict=options)
+        except UserError as error:
+            raise type(error)(f"{place}: {error}") from None
+        except Exception as error:  # RecBole's own complaints about options are of many types
+            raise OptionError(f"{place}: RecBole does not accept the options: {' '.join(str(error).split())}") from error
+    metrics = [f"{metric.lower()}@{k}" for metric in config["metrics"] for k in config["topk"]]
+    if config["valid_metric"].lower() not in metrics and "@" in config["valid_metric"]:
+        raise OptionError(
+            f"{place}: valid_metric is {config['valid_metric']}, but must be one of metrics and topk: {', '.join(metrics)}"
+        )
+    return config
+
+
+def _known_options(config):
+    listed = {*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments}
+    return {*config.internal_config_dict, *listed, *_UNLISTED_OPTIONS}
+
+
+def _require_known(place, options, known):
+    for name, value in options.items():
+        if name not in known:
+            close = difflib.get_close_matches(str(name), sorted(known))
+            hint = f"did you mean {' or '.join(close)}?" if close else "see RecBole's and this package's option tables"
+            raise OptionError(f"{place} has the unknown option {name}: {_shown(value)}; {hint}")
+
+
+def _canonical(value):
+    # RecBole's enumerations are written as text.
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _hash(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _checksum(folder, dataset):
+    """SHA-256 of the atomic files of a data set, as ``cat dataset.* | sha256sum`` gives it."""
+    names = [name for name in sorted(os.listdir(folder)) if name.startswith(f"{dataset}.") and name.endswith(_ATOMIC_FILES)]
+    checksum = hashlib.sha256()
+    for name in names:
+        with open(os.path.join(folder, name), "rb") as file:
+            while block := file.read(2**20):
+                checksum.update(block)
+    return checksum.hexdigest()
+
+
+# Checks of the file's own keys
+
+
+def _shown(value):
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _require(place, value, kind, what):
+    if not isinstance(value, kind):
+        raise OptionError(f"{place} is {_shown(value)}, but must be {what}")
+    return value
+
+
+def _require_keys(place, mapping, required, optional):
+    allowed = f"allowed are {', '.join(sorted(required))} (required), {', '.join(sorted(optional))}"
+    where = f"{place} has" if place else "there is"
+    for key in mapping:
+        if key not in required | optional:
+            raise OptionError(f"{where} the unknown key {_shown(key)}: {_shown(mapping[key])}; {allowed}")
+    for key in sorted(required - mapping.keys()):
+        raise OptionError(f"{where} no {key}; {allowed}")
+
+
+def _require_list(place, mapping):
+    values = mapping[place.rpartition(".")[2]]
+    if not isinstance(values, list) or not values:
+        raise OptionError(f"{place} is {_shown(values)}, but must be a list of at least one value")
+    return values
+
+
+def _require_distinct(place, values):
+    for value in values:
+        if values.count(value) > 1:
+            raise OptionError(f"{place} has {_shown(value)} twice, but each must occur once")

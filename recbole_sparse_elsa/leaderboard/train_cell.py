@@ -1,0 +1,186 @@
+"""Trains and evaluates one cell of a leaderboard, in a process of its own.
+
+Run as ``python -m recbole_sparse_elsa.leaderboard.train_cell``, with the cell as JSON on the standard input. A process for
+each cell keeps their peak memory apart, and what kills one (such as a lack of memory) leaves the others standing.
+"""
+
+import json
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+
+import numpy
+import pandas
+import psutil
+import scipy
+import torch
+from recbole.config import Config
+from recbole.evaluator.base_metric import TopkMetric
+from recbole.utils import init_logger
+
+import recbole_sparse_elsa  # noqa: F401
+from recbole_sparse_elsa import report
+from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
+
+
+def train_cell(model, dataset, seed, options, data_path, folder) -> None:
+    """Train and evaluate, and leave ``per_user.parquet`` and then ``result.json`` in the folder.
+
+    Parameters
+    ----------
+    model, dataset : str
+        RecBole's name of the model, and the data set.
+    seed : int
+        RecBole's seed.
+    options : dict
+        RecBole's options.
+    data_path : str
+        Folder that holds the data set's.
+    folder : str
+        The cell's folder.
+    """
+    folder = os.path.abspath(folder)
+    work = os.path.join(folder, "work")
+    shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+    os.makedirs(work)
+    options = {**options, "seed": seed, "data_path": data_path, "show_progress": False}
+    try:
+        with away_from_the_command_line(work):
+            config = Config(model, dataset, config_dict=options)
+            init_logger(config)
+            logging.getLogger().info(config)
+            result, per_user = _train_and_evaluate(config)
+    finally:
+        logging.shutdown()  # closes RecBole's log, which Windows could not remove otherwise
+        shutil.rmtree(work, ignore_errors=True)
+    report.write_file(os.path.join(folder, "per_user.parquet"), lambda file: per_user.to_parquet(file, index=False))
+    report.write_text(os.path.join(folder, "result.json"), json.dumps(result, indent=2, allow_nan=False) + "\n")
+
+
+def _train_and_evaluate(config):
+    data = load_data(config)
+    # Some models, such as EASE, are trained when they are created.
+    start = time.perf_counter()
+    trainer = create_trainer(config, data.train_data)
+    _, valid = trainer.fit(data.train_data, data.valid_data, show_progress=False)
+    _wait_for(config["device"])
+    train_seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    test, per_user = evaluate_per_user(trainer, data.test_data)
+    evaluation_seconds = time.perf_counter() - start
+    trainer.tensorboard.close()
+    result = {
+        "valid": {metric: float(value) for metric, value in (valid or {}).items()},
+        "test": {metric: float(value) for metric, value in test.items()},
+        "train_seconds": train_seconds,
+        "evaluation_seconds": evaluation_seconds,
+        "peak_memory_bytes": _peak_memory_bytes(config["device"]),
+        "bytes_per_item": _bytes_per_item(trainer.model),
+        **report.environment(config["device"]),
+        "scipy": scipy.__version__,
+        "pandas": pandas.__version__,
+    }
+    return result, per_user
+
+
+def evaluate_per_user(trainer, eval_data):
+    """Evaluate the best model, and keep what RecBole's evaluator averages over users.
+
+    Parameters
+    ----------
+    trainer : recbole.trainer.Trainer
+        After its training.
+    eval_data : recbole.data.dataloader.AbstractDataLoader
+        Whose users are evaluated.
+
+    Returns
+    -------
+    metrics : dict
+        RecBole's metrics.
+    per_user : pandas.DataFrame
+        A row per user: ``user`` (RecBole's token), with held-out users also ``fold`` (int64, the number at the end of the
+        token), and a float64 column for each metric and k that RecBole computes user by user, such as ``ndcg@10``.
+        Its mean is RecBole's metric, to the digits of RecBole's ``metric_decimal_place``.
+    """
+    values = {}
+
+    def keep_values_of(metric):
+        topk_result = metric.topk_result
+
+        def keep_values(name, value):
+            values.update({f"{name}@{k}": value[:, k - 1].astype(numpy.float64) for k in metric.topk})
+            return topk_result(name, value)
+
+        metric.topk_result = keep_values
+
+    for metric in trainer.evaluator.metric_class.values():
+        if isinstance(metric, TopkMetric):
+            keep_values_of(metric)
+    metrics = trainer.evaluate(eval_data, load_best_model=True, show_progress=False)
+    dataset, config = eval_data._dataset, trainer.config
+    users = dataset.id2token(dataset.uid_field, numpy.asarray(eval_data.uid_list))
+    columns = {"user": users}
+    if "HU" in config["eval_args"]["split"]:
+        columns["fold"] = [int(user.rpartition("#")[2]) for user in users]
+    return metrics, pandas.DataFrame({**columns, **values})
+
+
+def _wait_for(device):
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _peak_memory_bytes(device):
+    """The most memory that torch has held on the GPU, or else that this process has held."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    if sys.platform == "linux":
+        # What getrusage has may be of the process that started this one.
+        with open("/proc/self/status", encoding="ascii") as file:
+            (peak,) = (line for line in file if line.startswith("VmHWM:"))
+        return 1024 * int(peak.split()[1])
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _bytes_per_item(model):
+    """Bytes of the item embeddings or item-item weights, per item, as the paper counts them; None where that is not told."""
+    if hasattr(model, "bytes_per_item"):
+        return float(model.bytes_per_item())
+    if hasattr(model, "item_embedding") and hasattr(model.item_embedding, "bytes_per_item"):
+        return float(model.item_embedding.bytes_per_item())
+    if type(model).__name__ == "EASE":
+        return 4.0 * (model.n_items - 1)  # a float32 row of the item-item matrix, without RecBole's padding item
+    return None
+
+
+def _end_with(pid):
+    """End this process as soon as the process ``pid`` ends."""
+
+    def wait():
+        try:
+            psutil.Process(pid).wait()
+        except psutil.NoSuchProcess:
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main():
+    """Train the cell that the standard input describes; what goes wrong is printed with its traceback."""
+    task = json.load(sys.stdin)
+    for pid in task["end_with"]:
+        _end_with(pid)
+    torch.set_num_threads(task["threads"])
+    train_cell(**task["cell"])
+
+
+if __name__ == "__main__":
+    main()

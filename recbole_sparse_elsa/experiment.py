@@ -1,4 +1,4 @@
-"""One training with RecBole's own pieces, as ``run_recbole`` puts them together, for programs with a command line of their own."""
+"""One training with RecBole's own pieces, put together as ``run_recbole`` does, for programs that are not RecBole's."""
 
 import contextlib
 import os

@@ -16,7 +16,8 @@ from recbole_sparse_elsa.options import require_whole_number
 
 def add_subcommand(subparsers) -> None:
     """Add ``leaderboard``."""
-    parser = subparsers.add_parser("leaderboard", help=__doc__.split("``: ")[1], description=__doc__, allow_abbrev=False)
+    summary = __doc__.split("``: ")[1]
+    parser = subparsers.add_parser("leaderboard", help=summary, description=__doc__, allow_abbrev=False)
     parser.add_argument("file", metavar="FILE.yaml", help="what to train; see configs/leaderboard/")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for results.csv and the cells")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells trained at a time (default: 1)")
@@ -39,7 +40,8 @@ def run(options) -> None:
         require_whole_number(vars(options), name, at_least=1)
     if importlib.util.find_spec("pyarrow") is None:
         raise OptionError(
-            'metrics per user are written as Parquet, for which pyarrow is missing; run: pip install "recbole_sparse_elsa[leaderboard]"'
+            "metrics per user are written as Parquet, for which pyarrow is missing; run: "
+            'pip install "recbole_sparse_elsa[leaderboard]"'
         )
     cells = read_specification(options.file).cells
     report.open_output(options.output)
@@ -51,8 +53,7 @@ def run(options) -> None:
     failed = []
     _write(options, cells, results)
     with tqdm(total=len(results), initial=len(results) - len(to_run), unit="cell") as progress:
-        # Nothing to train needs no workers.
-        for cell, failure in run_cells(to_run, folder, options.backend, options.jobs, options.threads) if to_run else ():
+        for cell, failure in run_cells(to_run, folder, options.backend, options.jobs, options.threads):
             progress.update()
             if failure is None:
                 results[cell.id] = read_result(folder, cell)
@@ -66,7 +67,8 @@ def run(options) -> None:
         print(f"Written: {os.path.join(options.output, 'results.csv')}, and metrics per user in {folder}")
     if failed:
         raise TrainingError(
-            f"{len(failed)} of {len(results)} cells failed (see above); the same command trains them again, and only them"
+            f"{len(failed)} of {len(results)} cells failed (see above); the same command trains them again, and only "
+            "them"
         )
 
 

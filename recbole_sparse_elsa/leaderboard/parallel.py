@@ -44,6 +44,8 @@ def run_cells(cells, folder, backend, jobs, threads):
     OptionError
         joblib does not know the back end, or a library that it needs is missing.
     """
+    if not cells:  # then no workers are needed
+        return
     folder = os.path.abspath(folder)
     with _backend(backend, jobs):
         gives_results_early = joblib.parallel.get_active_backend()[0].supports_return_generator
@@ -89,8 +91,8 @@ def _run_in_own_process(cell, folder, threads, main_pid):
     """What a worker does: start a process for the cell, and wait for it."""
     folder = os.path.join(folder, cell.id)
     os.makedirs(folder, exist_ok=True)
-    # The cell ends with its worker. A worker of joblib's own outlives the program that started it until its task is done,
-    # so there the cell ends with that program too.
+    # The cell ends with its worker. A worker on this machine outlives the program that started it until its task is
+    # done, so there the cell ends with that program too.
     end_with = {os.getpid()} | ({main_pid} & {os.getppid()})
     task = {
         "end_with": sorted(end_with),

@@ -1,4 +1,4 @@
-"""What a leaderboard consists of: its YAML file, read and checked before anything is trained, and the cells it asks for."""
+"""What a leaderboard consists of: its YAML file, checked before anything is trained, and the cells it asks for."""
 
 import copy
 import dataclasses
@@ -155,7 +155,7 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.2's numbers instead of 1.1's, and no key twice."""
 
     def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [key.value for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key} occurs twice", node.start_mark)
@@ -239,7 +239,9 @@ def _options(place, options):
     _require(place, options, dict, "a mapping of RecBole's options to values")
     for name, value in options.items():
         if name in _SET_ELSEWHERE:
-            raise OptionError(f"{place} has {name}: {_shown(value)}, which is not allowed here; use {_SET_ELSEWHERE[name]}")
+            raise OptionError(
+                f"{place} has {name}: {_shown(value)}, which is not allowed here; use {_SET_ELSEWHERE[name]}"
+            )
         try:
             json.dumps({name: value}, allow_nan=False)
         except (TypeError, ValueError):
@@ -256,7 +258,8 @@ def _plan(data_path, datasets, seeds, options, models):
             for size in model["sizes"]:
                 own = {**model["options"], **model["datasets"].get(dataset["name"], {}), **size}
                 given = {**_DEFAULT_OPTIONS, **options, **dataset["options"], **own}
-                config = _config(f"{model['place']} on {dataset['name']}", model["model"], dataset["name"], data_path, given)
+                where = f"{model['place']} on {dataset['name']}"
+                config = _config(where, model["model"], dataset["name"], data_path, given)
                 known = _known_options(config)
                 known_to_any |= known
                 _require_known(model["place"], own, known)
@@ -301,11 +304,13 @@ def _config(place, model, dataset, data_path, options):
         except UserError as error:
             raise type(error)(f"{place}: {error}") from None
         except Exception as error:  # RecBole's own complaints about options are of many types
-            raise OptionError(f"{place}: RecBole does not accept the options: {' '.join(str(error).split())}") from error
+            reason = " ".join(str(error).split())
+            raise OptionError(f"{place}: RecBole does not accept the options: {reason}") from error
     metrics = [f"{metric.lower()}@{k}" for metric in config["metrics"] for k in config["topk"]]
     if config["valid_metric"].lower() not in metrics and "@" in config["valid_metric"]:
         raise OptionError(
-            f"{place}: valid_metric is {config['valid_metric']}, but must be one of metrics and topk: {', '.join(metrics)}"
+            f"{place}: valid_metric is {config['valid_metric']}, but must be one of metrics and topk: "
+            f"{', '.join(metrics)}"
         )
     return config
 
@@ -334,9 +339,10 @@ def _hash(text):
 
 def _checksum(folder, dataset):
     """SHA-256 of the atomic files of a data set, as ``cat dataset.* | sha256sum`` gives it."""
-    names = [name for name in sorted(os.listdir(folder)) if name.startswith(f"{dataset}.") and name.endswith(_ATOMIC_FILES)]
     checksum = hashlib.sha256()
-    for name in names:
+    for name in sorted(os.listdir(folder)):
+        if not (name.startswith(f"{dataset}.") and name.endswith(_ATOMIC_FILES)):
+            continue
         with open(os.path.join(folder, name), "rb") as file:
             while block := file.read(2**20):
                 checksum.update(block)

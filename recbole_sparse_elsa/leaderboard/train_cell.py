@@ -1,7 +1,7 @@
 """Trains and evaluates one cell of a leaderboard, in a process of its own.
 
-Run as ``python -m recbole_sparse_elsa.leaderboard.train_cell``, with the cell as JSON on the standard input. A process for
-each cell keeps their peak memory apart, and what kills one (such as a lack of memory) leaves the others standing.
+Run as ``python -m recbole_sparse_elsa.leaderboard.train_cell``, with the cell as JSON on the standard input. A process
+for each cell keeps their peak memory apart, and what kills one (such as a lack of memory) leaves the others standing.
 """
 
 import json
@@ -101,8 +101,8 @@ def evaluate_per_user(trainer, eval_data):
     metrics : dict
         RecBole's metrics.
     per_user : pandas.DataFrame
-        A row per user: ``user`` (RecBole's token), with held-out users also ``fold`` (int64, the number at the end of the
-        token), and a float64 column for each metric and k that RecBole computes user by user, such as ``ndcg@10``.
+        A row per user: ``user`` (RecBole's token), with held-out users also ``fold`` (int64, the number at the end of
+        the token), and a float64 column for each metric and k that RecBole computes user by user, such as ``ndcg@10``.
         Its mean is RecBole's metric, to the digits of RecBole's ``metric_decimal_place``.
     """
     values = {}
@@ -150,7 +150,7 @@ def _peak_memory_bytes(device):
 
 
 def _bytes_per_item(model):
-    """Bytes of the item embeddings or item-item weights, per item, as the paper counts them; None where that is not told."""
+    """Bytes per item of the item embeddings or item-item weights, as the paper counts them; None where not known."""
     if hasattr(model, "bytes_per_item"):
         return float(model.bytes_per_item())
     if hasattr(model, "item_embedding") and hasattr(model.item_embedding, "bytes_per_item"):

@@ -16,11 +16,21 @@ from recbole.config import Config
 from recbole.quick_start import quick_start
 
 from recbole_sparse_elsa import recbole_repairs
+from recbole_sparse_elsa.autoencoder_trainer import AutoencoderTrainer
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.model import elsa, sparse_elsa
+from recbole_sparse_elsa.model import elsa, elsa_sae, implicit_als, pruned_ease, sparse_elsa, user_knn
 from recbole_sparse_elsa.trainer import PruningTrainer
+from recbole_sparse_elsa.whole_data_trainer import WholeDataTrainer
 
-_MODEL_MODULES = {"ELSA": elsa, "SparseELSA": sparse_elsa}
+_MODEL_MODULES = {
+    "ELSA": elsa,
+    "SparseELSA": sparse_elsa,
+    "ELSASAE": elsa_sae,
+    "PrunedEASE": pruned_ease,
+    "UserKNN": user_knn,
+    "ImplicitALS": implicit_als,
+}
+_PRUNING_TRAINERS = {"ELSA": PruningTrainer, "SparseELSA": PruningTrainer, "ELSASAE": AutoencoderTrainer}
 _PROPERTIES = os.path.join(os.path.dirname(__file__), "properties")
 
 
@@ -38,7 +48,7 @@ def register() -> None:
         # RecBole imports recbole.model.general_recommender.<lower-case name>. The module keeps its own name, so that
         # a checkpoint points here, and a process that never imported this package does so when it reads one.
         sys.modules[f"recbole.model.general_recommender.{name.lower()}"] = module
-        setattr(recbole.trainer, f"{name}Trainer", PruningTrainer)
+        setattr(recbole.trainer, f"{name}Trainer", _PRUNING_TRAINERS.get(name, WholeDataTrainer))
     recbole_repairs.additional_models.update(_MODEL_MODULES)
     _extend(Config, "_update_internal_config_dict", _load_our_defaults, ["self", "file"])
     _extend(Config, "_set_default_parameters", _check_our_options, ["self"])
@@ -67,13 +77,14 @@ def _load_our_defaults(config, file):
 
 
 def _check_our_options(config):
+    if config["resume"] and config.model not in _PRUNING_TRAINERS:
+        raise OptionError(
+            f"resume is {config['resume']}, but {config.model} cannot be resumed, only {', '.join(_PRUNING_TRAINERS)}"
+        )
     if config.model in _MODEL_MODULES:
         config.model_class.check_options(config)
+    if config.model in _PRUNING_TRAINERS:
         PruningTrainer.check_schedule(config, config.model_class.schedule_of(config))
-    elif config["resume"]:
-        raise OptionError(
-            f"resume is {config['resume']}, but {config.model} cannot be resumed, only {' and '.join(_MODEL_MODULES)}"
-        )
 
 
 _original = {"run_recboles": quick_start.run_recboles, "objective_function": quick_start.objective_function}

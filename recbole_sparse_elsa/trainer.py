@@ -15,6 +15,7 @@ from torch import distributed, optim
 from torch.nn.parallel import DistributedDataParallel
 
 from recbole_sparse_elsa.checkpoint import read_checkpoint, write_checkpoint
+from recbole_sparse_elsa.core import embedding_size_report
 from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingError
 
 # The compact form is the faster one from this many times fewer non-zeros than latent dimensions on.
@@ -89,18 +90,26 @@ class PruningTrainer(Trainer):
             decoupled_weight_decay=True,
         )
 
-    def fit(self, train_data, *args, **kwargs):
+    def fit(
+        self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None
+    ):
         """Train as RecBole's Trainer does, on batches of users; see `recbole.trainer.Trainer.fit`."""
         users = self._user_batches(train_data)
         if self._random_state_to_restore is not None:
             _restore_random_state(self._random_state_to_restore, users)
             self._random_state_to_restore = None
-        self._saves = kwargs.get("saved", True)
-        result = super().fit(users, *args, **kwargs)
+        self._saves = saved
+        result = super().fit(users, valid_data, verbose, saved, show_progress, callback_fn)
+        result = self._complete(result, valid_data, show_progress)
         if self._saves:
             with contextlib.suppress(FileNotFoundError):  # another process may be the first to remove it
                 os.remove(self._resume_file)
-        self.logger.info(set_color("item embeddings", "blue") + f": {self._embedding_size_report()}")
+        shape = self.model.item_embedding.shape.tolist()
+        self.logger.info(set_color("item embeddings", "blue") + f": {embedding_size_report(self._mean_nonzeros(), shape)}")
+        return result
+
+    def _complete(self, result, valid_data, show_progress):
+        """What follows on the last epoch; ``result`` is what `fit` returns."""
         return result
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
@@ -177,14 +186,6 @@ class PruningTrainer(Trainer):
     def _generate_train_loss_output(self, epoch_idx, s_time, e_time, losses):
         output = super()._generate_train_loss_output(epoch_idx, s_time, e_time, losses)
         return output.removesuffix("]") + ", " + set_color("k", "blue") + f": {self._mean_nonzeros():g}]"
-
-    def _embedding_size_report(self):
-        layer = self.model.item_embedding
-        size, dense_size = layer.bytes_per_item(), 4 * layer.embedding_size
-        return (
-            f"{self._mean_nonzeros():g} non-zeros per item, {size:g} bytes per item, {size / dense_size:.4g} of the "
-            f"dense {layer.n_items} x {layer.embedding_size} matrix ({dense_size} bytes per item)"
-        )
 
     # Several processes
 

@@ -88,4 +88,4 @@ def test_a_killed_run_goes_on_with_its_own_options_and_ends_the_same(tmp_path):
     other = run_recbole(f"--resume={next(saved.glob('*.pth'))}", "--model=ELSA", cwd=tmp_path / "killed")
     assert "was saved with model SparseELSA, but model is ELSA" in other.stderr.splitlines()[-1]
     other = run_recbole(f"--resume={next(saved.glob('*.pth'))}", "--model=BPR", cwd=tmp_path / "killed")
-    assert "but BPR cannot be resumed, only ELSA and SparseELSA" in other.stderr.splitlines()[-1]
+    assert "but BPR cannot be resumed, only ELSA, SparseELSA, ELSASAE" in other.stderr.splitlines()[-1]

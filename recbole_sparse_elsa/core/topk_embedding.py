@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from recbole_sparse_elsa.core.embedding_size import bytes_per_item
 from recbole_sparse_elsa.core.nmse_loss import dense_nmse_loss, sparse_nmse_loss
 from recbole_sparse_elsa.core.sparse_products import Support
 from recbole_sparse_elsa.core.user_histories import UserBatch
@@ -185,14 +186,8 @@ class TopKEmbedding(nn.Module):
         return self.support.sum(dim=1)
 
     def bytes_per_item(self) -> float:
-        """Mean size of an item embedding in bytes: 4 a value, and 4 more for its column index once rows are pruned.
-
-        This is how the paper counts vector sizes (method page, section 3); row pointers are left out.
-        """
-        nonzeros = self.nonzeros()
-        if (nonzeros == self.embedding_size).all():
-            return 4.0 * self.embedding_size
-        return 8.0 * nonzeros.double().mean().item()
+        """Mean size of an item embedding in bytes; see `recbole_sparse_elsa.core.bytes_per_item`."""
+        return bytes_per_item(self.nonzeros().double().mean().item(), self.embedding_size)
 
     def _rows(self, items):
         weight = self.weight[items]

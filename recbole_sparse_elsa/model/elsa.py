@@ -108,6 +108,10 @@ class ELSA(GeneralRecommender):
         scores = self(self.histories.batch(interaction[self.USER_ID]))
         return F.pad(scores, (1, 0)).reshape(-1)
 
+    def bytes_per_item(self) -> float:
+        """Mean size of an item embedding in bytes; see `recbole_sparse_elsa.core.bytes_per_item`."""
+        return self.item_embedding.bytes_per_item()
+
     def load_state_dict(self, state_dict, *args, **kwargs):
         """As in torch, but a catalogue or width other than this model's is refused in one line (CheckpointError)."""
         saved = state_dict.get("item_embedding.shape")

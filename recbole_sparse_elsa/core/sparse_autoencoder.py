@@ -1,0 +1,80 @@
+"""A top-k sparse autoencoder: dense item embeddings turned into codes with few non-zeros."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class SparseAutoencoder(nn.Module):
+    """Encodes an embedding as a code with k non-zeros, and decodes it (method page, section 5; WWW 2026, baselines).
+
+    The code keeps the k entries of largest magnitude, with their signs, of an affine map of the embedding. The decoder
+    adds up the code's non-zeros times rows of norm 1. It starts with random directions, and the encoder as its transpose.
+
+    Parameters
+    ----------
+    embedding_size : int
+        Width of the embeddings.
+    code_size : int
+        Width of the codes.
+    generator : torch.Generator
+        For the random directions, on the CPU.
+    """
+
+    def __init__(self, embedding_size: int, code_size: int, generator: torch.Generator):
+        super().__init__()
+        directions = F.normalize(torch.randn(code_size, embedding_size, generator=generator), dim=1)
+        self.encoder = nn.Parameter(directions.T.clone(memory_format=torch.contiguous_format))
+        self.bias = nn.Parameter(torch.zeros(code_size))
+        self.decoder = nn.Parameter(directions)
+
+    def encode(self, embeddings: torch.Tensor, k: int) -> torch.Tensor:
+        """Codes of embeddings.
+
+        Parameters
+        ----------
+        embeddings : torch.Tensor
+            float32, shape ``(n_items, embedding_size)``.
+        k : int
+            Number of non-zeros of each code, in [1, code_size].
+
+        Returns
+        -------
+        torch.Tensor
+            float32, shape ``(n_items, code_size)``.
+        """
+        return _keep_largest(self._dense_codes(embeddings), k)
+
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        """Embeddings (float32, ``(n_items, embedding_size)``) that codes (``(n_items, code_size)``) stand for."""
+        return codes @ F.normalize(self.decoder, dim=1)
+
+    def loss(self, embeddings: torch.Tensor, k: int) -> torch.Tensor:
+        """Mean cosine distance of decoded and original embeddings at k non-zeros, plus 1/8 of that at 4k.
+
+        Parameters
+        ----------
+        embeddings : torch.Tensor
+            float32, shape ``(n_items, embedding_size)``.
+        k : int
+            Number of non-zeros, in [1, code_size]; the second part uses code_size non-zeros if 4k are more than that.
+
+        Returns
+        -------
+        torch.Tensor
+            Scalar float32.
+        """
+        dense_codes = self._dense_codes(embeddings)
+        at_k, at_4k = (
+            (1 - F.cosine_similarity(embeddings, self.decode(_keep_largest(dense_codes, nonzeros)), dim=1)).mean()
+            for nonzeros in (k, min(4 * k, dense_codes.shape[1]))
+        )
+        return at_k + at_4k / 8
+
+    def _dense_codes(self, embeddings):
+        return embeddings @ self.encoder + self.bias
+
+
+def _keep_largest(dense_codes, k):
+    places = dense_codes.detach().abs().topk(k, dim=1).indices
+    return torch.zeros_like(dense_codes).scatter(1, places, dense_codes.gather(1, places))

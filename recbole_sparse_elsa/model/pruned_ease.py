@@ -1,0 +1,168 @@
+"""PrunedEASE.
+
+Reference:
+    Steck. "Embarrassingly Shallow Autoencoders for Sparse Data." in WWW 2019; pruned as the baseline of
+    Vančura et al. "Efficient Learning of Sparse Representations from Interactions." in WWW 2026.
+"""
+
+import logging
+
+import numpy as np
+import psutil
+from scipy.linalg import get_lapack_funcs
+from scipy.sparse import csr_matrix
+from tqdm import tqdm
+
+from recbole_sparse_elsa.core import bytes_per_item, embedding_size_report
+from recbole_sparse_elsa.errors import OptionError, TrainingError
+from recbole_sparse_elsa.model.traditional_recommender import TraditionalRecommender
+from recbole_sparse_elsa.options import require_number, require_whole_number
+
+# Entries of the dense matrix that are worked on at a time, beside the matrix itself.
+_BLOCK_SIZE = 2**22
+# A block, its magnitudes and places (pruning), or the sparse product that it is made from.
+_BYTES_PER_BLOCK_ENTRY = 32
+
+
+class PrunedEASE(TraditionalRecommender):
+    """EASE of whose item-item weights each row keeps the k of largest magnitude (method page, section 5).
+
+    The scores of a user are ``x B``, so row ``i`` of ``B`` is what is stored for item ``i``: how it speaks for and
+    against all the others. The weights are solved for in one dense items x items matrix, by Cholesky decomposition and
+    in place, and kept sparse from then on.
+
+    Parameters
+    ----------
+    config : recbole.config.Config
+        Reads ``reg_weight``, ``k`` and ``solver_dtype``.
+    dataset : recbole.data.dataset.Dataset
+        The training interactions.
+
+    Attributes
+    ----------
+    item_weights : scipy.sparse.csr_matrix
+        ``B``: float32, shape ``(n_items - 1, n_items - 1)``, at most k non-zeros in a row; empty before training.
+
+    Raises
+    ------
+    OptionError
+        ``k`` is more than the number of items.
+    """
+
+    other_parameter_name = ["item_weights"]
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.reg_weight = config["reg_weight"]
+        self.k = config["k"]
+        self.solver_dtype = np.dtype(config["solver_dtype"])
+        n_items = self.interactions.shape[1]
+        if self.k > n_items:
+            raise OptionError(f"k is {self.k}, but must be at most the number of items, which is {n_items}")
+        self.item_weights = csr_matrix((n_items, n_items), dtype=np.float32)
+
+    @classmethod
+    def check_options(cls, config) -> None:
+        """Refuse options that are not allowed (OptionError), before any data are loaded."""
+        require_number(config, "reg_weight", above=0)
+        require_whole_number(config, "k", at_least=1)
+        if config["solver_dtype"] not in ("float32", "float64"):
+            raise OptionError(f"solver_dtype is {config['solver_dtype']!r}, but must be float32 or float64")
+
+    def learn(self, show_progress: bool = False) -> None:
+        """Solve for the weights and prune them.
+
+        Raises
+        ------
+        TrainingError
+            The memory that is needed is not available, or the matrix cannot be decomposed in this precision.
+        """
+        self._require_memory()
+        matrix = _regularised_gram_matrix(self.interactions, self.reg_weight, self.solver_dtype, show_progress)
+        _invert_in_place(matrix, self.reg_weight)
+        self.item_weights = _pruned_weights(matrix, self.k, show_progress)
+        logging.getLogger().info("item embeddings: " + embedding_size_report(self._nonzeros_per_item(), self.item_weights.shape))
+
+    def score(self, users):
+        """Scores ``x B`` of the users (int64, shape ``(n,)``): float32, shape ``(n, n_items - 1)``."""
+        return (self.histories[users] @ self.item_weights).toarray()
+
+    def bytes_per_item(self) -> float:
+        """Mean size of a row of the weights in bytes; see `recbole_sparse_elsa.core.bytes_per_item`."""
+        return bytes_per_item(self._nonzeros_per_item(), self.item_weights.shape[1])
+
+    def _nonzeros_per_item(self):
+        n_items = self.item_weights.shape[0]
+        # With nothing pruned this is EASE's dense matrix, whose diagonal of zeros is stored too.
+        return n_items if self.k >= n_items - 1 else self.item_weights.nnz / n_items
+
+    def _require_memory(self):
+        """Log the memory that learning will take; raise TrainingError if it is not there."""
+        n_items = self.interactions.shape[1]
+        matrix = n_items**2 * self.solver_dtype.itemsize
+        weights = n_items * min(self.k, n_items) * 8
+        blocks = max(_BLOCK_SIZE, n_items) * _BYTES_PER_BLOCK_ENTRY
+        needed, available = matrix + weights + blocks, psutil.virtual_memory().available
+        message = (
+            f"{needed / 2**30:.2f} GiB: {matrix / 2**30:.2f} for a dense {n_items} x {n_items} matrix of "
+            f"{self.solver_dtype}, {weights / 2**30:.2f} for {self.k} weights of each item, {blocks / 2**30:.2f} to work "
+            f"in; {available / 2**30:.2f} GiB are available"
+        )
+        if needed > available:
+            raise TrainingError(f"PrunedEASE does not fit into memory; it needs {message}")
+        logging.getLogger().info(f"PrunedEASE takes {message}")
+
+
+def _blocks(n_items, description, show_progress):
+    rows = max(1, _BLOCK_SIZE // n_items)
+    starts = tqdm(range(0, n_items, rows), ncols=100, desc=description, disable=not show_progress)
+    return (slice(start, min(start + rows, n_items)) for start in starts)
+
+
+def _regularised_gram_matrix(interactions, reg_weight, dtype, show_progress):
+    """``XᵀX + λI`` as a dense C-ordered matrix: at no time is there a second one, dense or sparse."""
+    interactions = interactions.astype(dtype)
+    transposed = interactions.T.tocsr()
+    n_items = interactions.shape[1]
+    matrix = np.empty((n_items, n_items), dtype=dtype)
+    for rows in _blocks(n_items, "Count", show_progress):
+        (transposed[rows] @ interactions).toarray(out=matrix[rows])
+    matrix[np.diag_indices(n_items)] += dtype.type(reg_weight)
+    return matrix
+
+
+def _invert_in_place(matrix, reg_weight):
+    """Overwrite the upper triangle of a symmetric positive definite matrix by that of its inverse."""
+    # To LAPACK, which stores by column, the upper triangle is the lower one; in this order nothing is copied.
+    decompose, invert = get_lapack_funcs(("potrf", "potri"), (matrix,))
+    factor, failed_at = decompose(matrix.T, lower=1, clean=0, overwrite_a=1)
+    if failed_at == 0:
+        _, failed_at = invert(factor, lower=1, overwrite_c=1)
+    if failed_at != 0:
+        raise TrainingError(
+            f"PrunedEASE cannot be solved with reg_weight {reg_weight} in {matrix.dtype}: use a larger reg_weight, or "
+            "solver_dtype float64"
+        )
+
+
+def _pruned_weights(inverse, k, show_progress):
+    """The k weights of largest magnitude of each row of ``B = I - P / diag(P)``, given the upper triangle of P."""
+    n_items = len(inverse)
+    k = min(k, n_items - 1)
+    diagonal = np.diag(inverse).copy()
+    columns = np.empty((n_items, k), dtype=np.int32)
+    values = np.empty((n_items, k), dtype=np.float32)
+    for rows in _blocks(n_items, "Prune", show_progress):
+        weights = np.empty((rows.stop - rows.start, n_items), dtype=inverse.dtype)
+        weights[:, : rows.start] = inverse[: rows.start, rows].T
+        weights[:, rows.start :] = inverse[rows, rows.start :]
+        own = weights[:, rows]  # here the lower triangle was not written by LAPACK
+        own[:] = np.triu(own) + np.triu(own, 1).T
+        weights /= -diagonal
+        magnitude = np.abs(weights)
+        magnitude[np.arange(len(magnitude)), np.arange(rows.start, rows.stop)] = -1.0  # an item never speaks for itself
+        kept = np.sort(np.argpartition(magnitude, n_items - k, axis=1)[:, n_items - k :], axis=1)
+        columns[rows], values[rows] = kept, np.take_along_axis(weights, kept, axis=1)
+    pruned = csr_matrix((values.reshape(-1), columns.reshape(-1), np.arange(n_items + 1) * k), shape=(n_items, n_items))
+    pruned.eliminate_zeros()
+    return pruned

@@ -41,16 +41,20 @@ def open_study(storage, name, larger_is_better, description, is_shared) -> optun
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=name,
-            direction="maximize" if larger_is_better else "minimize",
-            load_if_exists=True,
-        )
+        opened = optuna.storages.RDBStorage(storage)
     except (SQLAlchemyError, ImportError, ValueError, optuna.exceptions.OptunaError) as error:
         # A URL may begin with a user's name and password.
         shown, reason = storage.rpartition("@")[2], str(error).partition("\n")[0]
         raise OptionError(f"storage is {shown}, which cannot be opened: {reason}") from None
+    others = {*optuna.get_all_study_names(opened)} - {name}
+    if others and not is_shared:
+        raise OptionError(f"output: the folder holds the search {', '.join(others)}; give {name} another one")
+    study = optuna.create_study(
+        storage=opened,
+        study_name=name,
+        direction="maximize" if larger_is_better else "minimize",
+        load_if_exists=True,
+    )
     begun_with = study.user_attrs.get("description")
     if begun_with is None:
         study.set_user_attr("description", description)

@@ -29,7 +29,9 @@ def add_subcommand(subparsers) -> None:
     parser.add_argument("--trials", required=True, type=int, metavar="N", help="trials in all, with those already done")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for trials.csv, best.yaml and study.db")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="default: the file's seeds")
-    parser.add_argument("--storage", metavar="URL", help="an Optuna storage for several machines (default: DIR/study.db)")
+    parser.add_argument(
+        "--storage", metavar="URL", help="an Optuna storage for several machines (default: DIR/study.db)"
+    )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials at the same time (default: 1)")
     parser.set_defaults(run=run)
 
@@ -79,7 +81,7 @@ def _choose(cells, options):
         given = getattr(options, option)
         allowed = list(dict.fromkeys(getattr(cell, attribute) for cell in cells))
         if given is None and len(allowed) > 1:
-            raise OptionError(f"{option} is not given, but must be one of {', '.join(allowed)}: a search is for one alone")
+            raise OptionError(f"{option} is not given, but must be one of {', '.join(allowed)}: a search is for one")
         if given is not None and given not in allowed:
             raise OptionError(f"{option} is {given!r}, but must be one of {options.file}: {', '.join(allowed)}")
         cells = [cell for cell in cells if given in (None, getattr(cell, attribute))]
@@ -90,7 +92,8 @@ def _choose(cells, options):
 def _config(cell):
     with away_from_the_command_line():
         # RecBole changes the options that it is given.
-        return Config(cell.model, cell.dataset, config_dict={**copy.deepcopy(cell.options), "data_path": cell.data_path})
+        options = {**copy.deepcopy(cell.options), "data_path": cell.data_path}
+        return Config(cell.model, cell.dataset, config_dict=options)
 
 
 def _description(cell, seeds, space):

@@ -53,7 +53,8 @@ class Results:
         best = best_trials(self._study)
         if not best:
             reason = self._study.get_trials(deepcopy=False)[-1].user_attrs.get("error")
-            raise TrainingError(f"no trial of {self._study.study_name} was completed, see {self._trials_file}: {reason}")
+            name = self._study.study_name
+            raise TrainingError(f"no trial of {name} was completed, see {self._trials_file}; the last failed: {reason}")
         print(f"\n{report.markdown_table([self._readable(trial) for trial in best[:_ROWS_OF_TABLE]])}\n")
         print(f"{self._study.study_name}: the best of {len(best)} complete trials, with {self._seeds_line()}.")
         print(f"Written: {self._trials_file}, {self._best_file}")
@@ -79,16 +80,16 @@ class Results:
     def _readable(self, trial):
         metrics = trial.user_attrs["valid_metrics"]
         sd = f" ± {statistics.stdev(metrics):.4f}" if len(metrics) > 1 else ""
-        values = {
-            option: f"{value:.4g}" if isinstance(value, float) else value for option, value in self._values(trial).items()
-        }
-        return {"trial": trial.number, f"validation {self._metric}": f"{trial.value:.4f}{sd}", **values}
+        row = {"trial": trial.number, f"validation {self._metric}": f"{trial.value:.4f}{sd}"}
+        for option, value in self._values(trial).items():
+            row[option] = f"{value:.4g}" if isinstance(value, float) else value
+        return row
 
     def _best_yaml(self, best):
         comment = (
             f"{self._study.study_name}: the best of {len(best)} complete trials, number {best[0].number}. Validation "
-            f"{self._metric} {best[0].value:.6f} with {self._seeds_line()}. These are options of a model in a leaderboard "
-            "file, and a file for --config_files of run_recbole.py."
+            f"{self._metric} {best[0].value:.6f} with {self._seeds_line()}. These are options of a model in a "
+            "leaderboard file, and a file for --config_files of run_recbole.py."
         )
         values = yaml.safe_dump(self._values(best[0]), sort_keys=False)
         return "".join(f"# {line}\n" for line in report.paragraph("{comment}", comment=comment).splitlines()) + values

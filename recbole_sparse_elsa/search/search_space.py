@@ -88,7 +88,9 @@ def read_search_space(file) -> dict:
     """
     space = read_yaml(file)
     if not space:
-        raise OptionError(f"{file} searches no option; give at least one, such as learning_rate: {{loguniform: [0.001, 0.1]}}")
+        raise OptionError(
+            f"{file} searches no option; give at least one, such as learning_rate: {{loguniform: [0.001, 0.1]}}"
+        )
     return {option: _parse(file, option, given) for option, given in space.items()}
 
 

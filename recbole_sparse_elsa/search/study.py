@@ -73,8 +73,8 @@ def open_study(storage, name, larger_is_better, description, is_shared) -> optun
 def run_trials(study, space, cell, seeds, n_trials, jobs, after_trial) -> None:
     """Run trials until the study has ``n_trials`` that are complete or failed.
 
-    With one job the trials follow from the search space and the data alone. A study that was interrupted begins with the
-    trial at which it was.
+    With one job the trials follow from the search space and the data alone. A study that was interrupted goes on with
+    the trial at which it was.
 
     Parameters
     ----------

@@ -289,7 +289,8 @@ COLUMNS = [
     *("label", "model", "dataset", "seed", "size", "phase", "metric", "value"),
     *("train_seconds", "evaluation_seconds", "peak_memory_bytes", "bytes_per_item"),
     *("data_checksum", "config_hash", "config", "cell"),
-    *("device", "device_name", "threads", "python", "torch", "numpy", "recbole", "recbole_sparse_elsa", "scipy", "pandas"),
+    *("device", "device_name", "threads"),
+    *("python", "torch", "numpy", "recbole", "recbole_sparse_elsa", "scipy", "pandas"),
 ]
 NEEDS_TOO_MUCH = {"model": "ELSA", "options": {"embedding_size": 10**10, "epochs": 1}}
 

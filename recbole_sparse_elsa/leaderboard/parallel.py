@@ -55,7 +55,10 @@ def run_cells(cells, folder, backend, jobs, threads):
             pre_dispatch="all",
             return_as="generator_unordered" if gives_results_early else "list",
         )
-        tasks = (joblib.delayed(_run_in_own_process)(cell, folder, threads, os.getpid()) for cell in cells)
+        # Workers of these back ends may be on other machines, and end by themselves. Those of the others go on with the
+        # cells that they were given when this process is killed; there the cells watch over it.
+        end_with = [] if backend in ("dask", "ray") else [os.getpid()]
+        tasks = (joblib.delayed(_run_in_own_process)(cell, folder, threads, end_with) for cell in cells)
         yield from run(tasks)
 
 
@@ -87,15 +90,12 @@ def _missing(backend, package):
     return f"backend is {backend}, which is not installed; run: pip install {package}"
 
 
-def _run_in_own_process(cell, folder, threads, main_pid):
+def _run_in_own_process(cell, folder, threads, end_with):
     """What a worker does: start a process for the cell, and wait for it."""
     folder = os.path.join(folder, cell.id)
     os.makedirs(folder, exist_ok=True)
-    # The cell ends with its worker. A worker on this machine outlives the program that started it until its task is
-    # done, so there the cell ends with that program too.
-    end_with = {os.getpid()} | ({main_pid} & {os.getppid()})
     task = {
-        "end_with": sorted(end_with),
+        "end_with": [os.getpid(), *end_with],
         "threads": threads,
         "cell": {
             "model": cell.model,

@@ -4,12 +4,12 @@ import argparse
 import sys
 
 import recbole_sparse_elsa
-from recbole_sparse_elsa import benchmark, convert, leaderboard
+from recbole_sparse_elsa import benchmark, convert, leaderboard, search
 from recbole_sparse_elsa.errors import OptionError, UserError
 from recbole_sparse_elsa.leaderboard import write_report
 
 # Each module has add_subcommand(subparsers), which sets the function that runs its subcommand as the default of "run".
-_SUBCOMMANDS = (convert, leaderboard, write_report, benchmark)
+_SUBCOMMANDS = (convert, search, leaderboard, write_report, benchmark)
 
 
 class _Parser(argparse.ArgumentParser):

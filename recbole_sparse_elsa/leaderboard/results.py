@@ -1,8 +1,7 @@
-"""What the finished cells of a leaderboard leave: results.csv, and a table to read at the end of a run."""
+"""What the finished cells of a leaderboard leave: results.csv."""
 
 import json
 import os
-import statistics
 
 from recbole_sparse_elsa import report
 from recbole_sparse_elsa.errors import OptionError

@@ -1,0 +1,197 @@
+"""The trials of a search: drawn and stored by Optuna, and judged on validation data only."""
+
+import copy
+import math
+import statistics
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+
+import optuna
+import torch
+from joblib.externals.loky import get_reusable_executor
+from optuna.trial import TrialState
+from recbole.config import Config
+from sqlalchemy.exc import SQLAlchemyError
+from tqdm import tqdm
+
+from recbole_sparse_elsa.errors import OptionError, TrainingError
+from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
+
+
+def open_study(storage, name, larger_is_better, description, is_shared) -> optuna.Study:
+    """Open the study of this name, or create it.
+
+    Parameters
+    ----------
+    storage : str
+        URL of an Optuna storage.
+    name : str
+        Of the study in the storage.
+    larger_is_better : bool
+        Whether the largest validation metric is the best.
+    description : dict
+        What all trials have in common, in JSON's types. A study goes on only with the description it began with.
+    is_shared : bool
+        Whether other machines may be at work on the study. If not, a trial that is still running was interrupted.
+
+    Raises
+    ------
+    OptionError
+        The storage cannot be opened, or its study of this name has another description.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        opened = optuna.storages.RDBStorage(storage)
+    except (SQLAlchemyError, ImportError, ValueError, optuna.exceptions.OptunaError) as error:
+        # A URL may begin with a user's name and password.
+        shown, reason = storage.rpartition("@")[2], str(error).partition("\n")[0]
+        raise OptionError(f"storage is {shown}, which cannot be opened: {reason}") from None
+    others = {*optuna.get_all_study_names(opened)} - {name}
+    if others and not is_shared:
+        raise OptionError(f"output: the folder holds the search {', '.join(others)}; give {name} another one")
+    study = optuna.create_study(
+        storage=opened,
+        study_name=name,
+        direction="maximize" if larger_is_better else "minimize",
+        load_if_exists=True,
+    )
+    begun_with = study.user_attrs.get("description")
+    if begun_with is None:
+        study.set_user_attr("description", description)
+    elif begun_with != description:
+        changed = [key for key in description if description[key] != begun_with.get(key)]
+        raise OptionError(
+            f"storage: the search {name} was begun with other {', '.join(changed)}, so that new trials could not be "
+            "compared with its old ones; give another output or storage"
+        )
+    if not is_shared:
+        for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            study.tell(trial.number, state=TrialState.FAIL)
+    return study
+
+
+def run_trials(study, space, cell, seeds, n_trials, jobs, after_trial) -> None:
+    """Run trials until the study has ``n_trials`` that are complete or failed.
+
+    With one job the trials follow from the search space and the data alone. A study that was interrupted goes on with
+    the trial at which it was.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        See `open_study`.
+    space : dict
+        See `recbole_sparse_elsa.search.search_space.read_search_space`.
+    cell : recbole_sparse_elsa.leaderboard.specification.Cell
+        The model, the data set and the options that are not searched.
+    seeds : list of int
+        RecBole's seeds; a trial's value is the mean of its validation metrics.
+    n_trials : int
+        Trials in all, with those that the study already has.
+    jobs : int
+        Trials at the same time: in this process if 1, and otherwise in as many processes on this machine.
+    after_trial : callable
+        Called without arguments after each trial.
+    """
+    underway = {}
+    try:
+        with tqdm(total=n_trials, initial=len(_finished(study)), unit="trial", desc=study.study_name) as progress:
+            while True:
+                ours = {trial.number for trial in underway.values()}
+                while len(underway) < jobs and len(ours | _finished(study)) < n_trials:
+                    trial, values = _draw(study, space)
+                    ours.add(trial.number)
+                    underway[_submit(jobs, _validation_metrics, cell, seeds, values)] = trial
+                if not underway:
+                    break
+                for future in wait(underway, return_when=FIRST_COMPLETED).done:
+                    _record(study, underway.pop(future), future, progress)
+                    after_trial()
+    finally:
+        if jobs > 1:
+            _processes(jobs).shutdown(kill_workers=True)
+
+
+def state_of(trial) -> str:
+    """``complete``, ``failed`` (with a recorded reason), ``interrupted`` or ``running``."""
+    if trial.state == TrialState.FAIL:
+        return "failed" if "error" in trial.user_attrs else "interrupted"
+    return trial.state.name.lower()
+
+
+def best_trials(study) -> list:
+    """The complete trials, the best first; of equally good ones the earlier first."""
+    trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
+    return sorted(trials, key=lambda trial: (sign * trial.value, trial.number))
+
+
+def _finished(study):
+    """The numbers of the trials that count."""
+    trials = study.get_trials(deepcopy=False)
+    return {trial.number for trial in trials if state_of(trial) in ("complete", "failed")}
+
+
+def _draw(study, space):
+    """Begin a trial: Optuna's trial and its values by option."""
+    # A seed for each trial: a sampler with one seed would begin again with its first values after an interruption. The
+    # interrupted trial is drawn again, but not a third time: it may be the one that takes more memory than there is.
+    interrupted = [state_of(trial) for trial in study.get_trials(deepcopy=False)].count("interrupted")
+    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials) - interrupted + interrupted // 2)
+    trial = study.ask()
+    return trial, {option: values.suggest(trial, option) for option, values in space.items()}
+
+
+def _submit(jobs, function, *args):
+    if jobs > 1:
+        return _processes(jobs).submit(function, *args)
+    future = Future()
+    try:
+        future.set_result(function(*args))
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
+def _processes(jobs):
+    # The same ones at each call, or new ones if one of them was killed.
+    return get_reusable_executor(max_workers=jobs, initializer=_share_cpus, initargs=(jobs,))
+
+
+def _share_cpus(jobs):
+    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+
+
+def _validation_metrics(cell, seeds, values):
+    """The best validation metric of a training with each seed. Nothing is computed from the test data."""
+    metrics = []
+    for seed in seeds:
+        with away_from_the_command_line():
+            own = {"data_path": cell.data_path, "seed": seed, "show_progress": False, "state": "ERROR"}
+            # RecBole changes the options that it is given.
+            config = Config(cell.model, cell.dataset, config_dict=copy.deepcopy({**cell.options, **values, **own}))
+            data = load_data(config)
+            trainer = create_trainer(config, data.train_data)
+            # It saves the best epoch (where all is thrown away), from which ELSASAE goes on.
+            metric, _ = trainer.fit(data.train_data, data.valid_data, show_progress=False)
+            trainer.tensorboard.close()
+        if not math.isfinite(metric):
+            raise TrainingError(f"the validation metric is {metric} with seed {seed}")
+        metrics.append(float(metric))
+    return metrics
+
+
+def _record(study, trial, future, progress):
+    error = future.exception()
+    if error is None:
+        trial.set_user_attr("valid_metrics", future.result())
+        study.tell(trial, statistics.mean(future.result()))
+        progress.set_postfix_str(f"best {best_trials(study)[0].value:.4f}")
+    else:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if isinstance(error, BrokenProcessPool):
+            reason = "a process of this search was killed, perhaps because memory ran out"
+        trial.set_user_attr("error", reason)
+        study.tell(trial, state=TrialState.FAIL)
+        progress.write(f"Trial {trial.number} failed: {reason}")
+    progress.update()

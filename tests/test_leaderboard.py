@@ -441,8 +441,6 @@ def test_ready_leaderboards_are_accepted(file):
         name = dataset if isinstance(dataset, str) else dataset["name"]
         os.makedirs(f"dataset/{name}")
         open(f"dataset/{name}/{name}.inter", "w").close()
-    if not {model["model"] for model in content["models"].values()} <= set(known_models()) or "HU" in text:
-        pytest.skip("needs the protocol and the baselines of the paper")
     specification = read_specification(file)
     assert specification.baseline in content["models"]
     assert {cell.label for cell in specification.cells} == set(content["models"])

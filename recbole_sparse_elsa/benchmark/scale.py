@@ -85,9 +85,8 @@ def run(options) -> None:
     OptionError
         An option is not allowed.
     """
-    for name in ("users", "items", "draws_per_user", "recbole_users", "recbole_items", "embedding_size", "k", "batch"):
-        require_whole_number({name: getattr(options, name)}, name, at_least=1)
-    for name in ("max_output", "steps"):
+    whole_numbers = ("users", "items", "draws_per_user", "recbole_users", "recbole_items", "embedding_size", "k", "batch")
+    for name in (*whole_numbers, "max_output", "steps"):
         require_whole_number({name: getattr(options, name)}, name, at_least=1)
     require_whole_number({"doublings": options.doublings}, "doublings", at_least=0)
     if options.k > options.embedding_size:
@@ -108,7 +107,7 @@ def run(options) -> None:
             rows = []
             for doubled, size in sizes:
                 progress.set_description(f"{name}: {size}")
-                figures = _in_own_process(measure, size, vars(options), device.type)
+                figures = _in_own_process(measure, size, options, device.type)
                 rows.append({"doubled": doubled, **dataclasses.asdict(size), **figures})
                 # What was measured stays, should a later size end the run.
                 report.write_csv(os.path.join(options.output, f"scale_{name}.csv"), [{**row, **ran_on} for row in rows])
@@ -126,10 +125,11 @@ def _doubled(base, doublings):
     ]
 
 
-def _in_own_process(measure, *arguments):
-    options = {key: value for key, value in arguments[1].items() if key != "run"}
+def _in_own_process(measure, size, options, device):
+    # But for the subcommand's function, which another process cannot be sent.
+    options = {name: value for name, value in vars(options).items() if name != "run"}
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(measure, arguments[0], options, arguments[2]).result()
+        return process.submit(measure, size, options, device).result()
 
 
 def generate_interactions(size, seed):
@@ -141,6 +141,16 @@ def generate_interactions(size, seed):
     ranks = np.searchsorted(cumulated, generator.random(len(users)) * cumulated[-1])
     pairs = np.unique(users * size.items + item_of_rank[ranks])
     return np.divmod(pairs, size.items)
+
+
+def write_data_set(folder, name, size, seed) -> int:
+    """Write generated interactions as the RecBole data set ``folder/name``; their number."""
+    users, items = generate_interactions(size, seed)
+    os.mkdir(os.path.join(folder, name))
+    with open(os.path.join(folder, name, f"{name}.inter"), "w", encoding="ascii") as file:
+        file.write("user_id:token\titem_id:token\n")
+        file.writelines(f"{user}\t{item}\n" for user, item in zip(users.tolist(), items.tolist()))
+    return len(users)
 
 
 def peak_memory() -> int:
@@ -168,7 +178,8 @@ def measure_training(size, options, device) -> dict:
     histories = UserHistories(row_pointers, torch.from_numpy(items), size.items).to(device)
     del users, items
     start = time.perf_counter()
-    layer = TopKEmbedding(size.items, options["embedding_size"], _start(histories, options)).to(device)
+    chosen = neighbour_start(histories, options["embedding_size"], options["k"])
+    layer = TopKEmbedding(size.items, options["embedding_size"], chosen).to(device)
     start_seconds = time.perf_counter() - start
     optimizer = make_optimizer(layer.weight)
     seconds = []
@@ -193,10 +204,6 @@ def measure_training(size, options, device) -> dict:
     }
 
 
-def _start(histories, options):
-    return neighbour_start(histories, options["embedding_size"], options["k"])
-
-
 def measure_recbole(size, options, device) -> dict:
     """Seconds of each stage of a run through RecBole on generated data, and peak memory in bytes after each.
 
@@ -211,13 +218,7 @@ def measure_recbole(size, options, device) -> dict:
         clock = time.perf_counter()
 
     with away_from_the_command_line(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        users, items = generate_interactions(size, options["seed"])
-        os.mkdir(os.path.join(folder, "generated"))
-        with open(os.path.join(folder, "generated", "generated.inter"), "w", encoding="ascii") as file:
-            file.write("user_id:token\titem_id:token\n")
-            file.writelines(f"{user}\t{item}\n" for user, item in zip(users.tolist(), items.tolist()))
-        figures["interactions"] = len(users)
-        del users, items
+        figures["interactions"] = write_data_set(folder, "generated", size, options["seed"])
         config = Config(
             "SparseELSA",
             "generated",

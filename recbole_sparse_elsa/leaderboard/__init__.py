@@ -8,10 +8,10 @@ from tqdm import tqdm
 
 from recbole_sparse_elsa import report
 from recbole_sparse_elsa.errors import OptionError, TrainingError
+from recbole_sparse_elsa.leaderboard import write_report
 from recbole_sparse_elsa.leaderboard.parallel import run_cells
 from recbole_sparse_elsa.leaderboard.results import read_result, write_results
 from recbole_sparse_elsa.leaderboard.specification import read_specification
-from recbole_sparse_elsa.leaderboard.write_report import write_report
 from recbole_sparse_elsa.options import require_whole_number
 
 
@@ -66,7 +66,7 @@ def run(options) -> None:
     finished = _finished(cells, results)
     if finished:
         print(f"Metrics per user are in {folder}")
-        write_report(os.path.join(options.output, "results.csv"), options.output, specification.baseline)
+        write_report.write_report(os.path.join(options.output, "results.csv"), options.output, specification.baseline)
     if failed:
         raise TrainingError(
             f"{len(failed)} of {len(results)} cells failed (see above); the same command trains them again, and only "

@@ -1,5 +1,6 @@
 """``sparse-elsa benchmark``: its figures, its files, and what it refuses."""
 
+import argparse
 import csv
 import itertools
 import os
@@ -8,15 +9,18 @@ import statistics
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from recbole_sparse_elsa.__main__ import main
-from recbole_sparse_elsa.benchmark import step
+from recbole_sparse_elsa.benchmark import scale, step
 from recbole_sparse_elsa.core import TopKEmbedding
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STEP = ["benchmark", "step", "--output", "out", "--device", "cpu"]
 TINY = "--users 16 --items 50 60 --embedding_size 64 --k 4 16 --repeats 3 --interactions-per-user 5".split()
+SCALE = ["benchmark", "scale", "--output", "out", "--device", "cpu"]
+EVALUATION = ["benchmark", "evaluation", "--output", "out", "--device", "cpu"]
 TRAINING = ["benchmark", "training", "--output", "out", "--dataset", "ml-100k", "--device", "cpu"]
 ENVIRONMENT = ["device", "device_name", "threads", "python", "torch", "numpy", "recbole", "recbole_sparse_elsa"]
 
@@ -200,9 +204,68 @@ def test_rating_at_least_keeps_fewer_interactions():
     assert figures[0] != figures[1]
 
 
+def test_scale_measures_each_size_and_its_growth(monkeypatch, capsys):
+    # In this process, which saves the start of many others.
+    monkeypatch.setattr(scale, "_in_own_process", lambda measure, size, *rest: measure(size, vars(rest[0]), rest[1]))
+    sizes = "--users 300 --items 200 --recbole-users 200 --recbole-items 150 --draws-per-user 20 --doublings 1"
+    main([*SCALE, *sizes.split(), "--embedding_size", "32", "--k", "4", "--steps", "2", "--max_output", "150"])
+    assert sorted(os.listdir("out")) == ["scale.md", "scale_recbole.csv", "scale_training.csv"]
+    training, recbole = read_csv("out/scale_training.csv"), read_csv("out/scale_recbole.csv")
+    doubled = [(row["doubled"], row["users"], row["items"], row["draws_per_user"]) for row in training]
+    assert doubled == [
+        *(("users", "300", "200", "20"), ("users", "600", "200", "20")),
+        *(("items", "300", "200", "20"), ("items", "300", "400", "20")),
+        *(("draws_per_user", "300", "200", "20"), ("draws_per_user", "300", "200", "40")),
+        ("users and items", "600", "400", "20"),
+    ]
+    for row in training:
+        # One step an epoch, of at most 1,024 users.
+        assert float(row["epoch_seconds"]) == float(row["step_seconds"]) > 0
+        assert int(row["peak_memory_bytes"]) > 1e8
+        assert 0.5 < int(row["interactions"]) / (int(row["users"]) * int(row["draws_per_user"])) < 1
+    assert len(recbole) == 6
+    for row in recbole:
+        for stage in ("loading", "splitting", "model", "epoch", "evaluation", "checkpoint"):
+            assert float(row[f"{stage}_seconds"]) > 0
+    assert "## Through RecBole" in open("out/scale.md", encoding="utf-8").read()
+    assert "growth of the epoch" in capsys.readouterr().out
+
+
+def test_a_size_is_measured_in_a_process_of_its_own():
+    options = argparse.Namespace(seed=1, embedding_size=16, k=4, batch=64, max_output=50, steps=1, run=lambda: None)
+    figures = scale._in_own_process(scale.measure_training, scale.Size(100, 60, 10), options, "cpu")
+    users, _ = scale.generate_interactions(scale.Size(100, 60, 10), 1)
+    assert figures["interactions"] == len(users)
+
+
+def test_generated_pairs_are_distinct_sorted_and_long_tailed():
+    users, items = scale.generate_interactions(scale.Size(2000, 500, 10), seed=1)
+    pairs = list(zip(users.tolist(), items.tolist()))
+    assert pairs == sorted(set(pairs))
+    assert (users.min(), users.max(), items.max() < 500) == (0, 1999, True)
+    counts = sorted(np.bincount(items, minlength=500))
+    assert sum(counts[-50:]) > 5 * sum(counts[:50])
+
+
+def test_evaluation_is_compared_with_ease(capsys):
+    main([*EVALUATION, *"--users 60 --items 50 --draws-per-user 20 --embedding_size 16 --k 4 --repeats 2".split()])
+    rows = read_csv("out/evaluation.csv")
+    assert [(row["model"], row["repeat"]) for row in rows] == [
+        (model, repeat) for repeat in "12" for model in ("EASE", "SparseELSA")
+    ]
+    seconds = {model: [float(row["seconds"]) for row in rows if row["model"] == model] for model in ("EASE", "SparseELSA")}
+    ratio = statistics.median(ours / ease for ours, ease in zip(seconds["SparseELSA"], seconds["EASE"]))
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert f"{ratio:.2f}" in table[-1]
+    assert "\n".join(table) in open("out/evaluation.md", encoding="utf-8").read()
+
+
 @pytest.mark.parametrize(
     "arguments, error",
     [
+        ([*SCALE, "--doublings", "-1"], "doublings is -1, but must be a whole number of at least 0"),
+        ([*SCALE, "--k", "1000"], "k is 1000, but must be at most embedding_size, which is 512"),
+        ([*EVALUATION, "--repeats", "0"], "repeats is 0, but must be a whole number of at least 1"),
         ([], "the following arguments are required: SUBCOMMAND; see sparse-elsa --help"),
         (["benchmark", "step"], "the following arguments are required: --output; see sparse-elsa benchmark step --help"),
         ([*STEP, "--k", "many"], "argument --k: invalid int value: 'many'; see"),

@@ -25,7 +25,8 @@ def defaults(model):
 
 
 def option_table():
-    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \| ([^|]+) \|$", README, re.MULTILINE)
+    section = README.split("\n## Options\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \| ([^|]+) \|$", section, re.MULTILINE)
     return {name: {"SparseELSA": sparse, "ELSA": dense} for name, sparse, dense in rows}
 
 
@@ -77,6 +78,19 @@ def test_the_python_example_runs(tmp_path):
         timeout=600,
     )
     assert "test_result" in result.stdout, result.stderr
+
+
+def test_the_leaderboard_example_is_accepted():
+    from recbole_sparse_elsa.leaderboard.specification import read_specification
+
+    for name in ("ml-100k", "ml-1m"):
+        os.makedirs(f"dataset/{name}")
+        open(f"dataset/{name}/{name}.inter", "w").close()
+    with open("example.yaml", "w", encoding="utf-8") as file:
+        file.write(re.search(r"```yaml\n(data_path: .*?)```", README, re.DOTALL).group(1))
+    cells = read_specification("example.yaml").cells
+    # 2 data sets x 2 seeds, of EASE and of three sizes of SparseELSA.
+    assert len(cells) == 16
 
 
 @pytest.mark.parametrize("file", ["ml-100k", "ml-1m", "amazon-beauty"])

@@ -102,9 +102,7 @@ class TopKEmbedding(nn.Module):
             places, entries = places.of_items(items)
             weight = weight[entries]
         values = _unit_values(weight, places)
-        on_cpu = self.weight.device.type == "cpu"
-        users_per_block = max(64, _BLOCK_SIZE // batch.n_items) if on_cpu else batch.n_users
-        return sparse_nmse_loss(values, places, batch, users_per_block, item_weights)
+        return sparse_nmse_loss(values, places, batch, _users_per_block(batch), item_weights)
 
     @torch.no_grad()
     def reconstruct(self, batch: UserBatch) -> torch.Tensor:
@@ -112,7 +110,9 @@ class TopKEmbedding(nn.Module):
         if self.is_compact:
             places = self._places()
             values = _unit_values(self.weight, places)
-            return (places.matrix(values) @ (places.transposed_matrix(values) @ batch.columns())).T
+            matrix, transposed = places.matrix(values), places.transposed_matrix(values)
+            blocks = batch.split(_users_per_block(batch))
+            return torch.cat([(matrix @ (transposed @ block.columns())).T for block in blocks])
         item_embeddings = self()
         return (batch.sparse_rows() @ item_embeddings) @ item_embeddings.T
 
@@ -272,6 +272,11 @@ class TopKEmbedding(nn.Module):
 
 
 _CHANGING_BUFFERS = ("support", "row_pointers", "column_indices", "initial_weight")
+
+
+def _users_per_block(batch):
+    on_cpu = batch.item_index.device.type == "cpu"
+    return max(64, _BLOCK_SIZE // batch.n_items) if on_cpu else batch.n_users
 
 
 def _unit_values(weight, places):

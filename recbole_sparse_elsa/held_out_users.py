@@ -1,9 +1,9 @@
 """Evaluation on held-out users (method page, section 4): ``eval_args: {split: {HU: {test_users: 1000}}}``.
 
 Test users and validation users are drawn, and all of their interactions leave the training data. A held-out user's
-items are divided into folds: in each fold some are hidden, which are the targets, and the model sees the others, which are
-masked. RecBole averages over users, so each pair of a held-out user and a fold becomes a user of its own for it, called
-``<user>#<fold>``, and all of its loaders, metrics and models serve as they are.
+items are divided into folds: in each fold some are hidden, which are the targets, and the model sees the others,
+which are masked. RecBole averages over users, so each pair of a held-out user and a fold becomes a user of its own
+for it, called ``<user>#<fold>``, and all of its loaders, metrics and models serve as they are.
 """
 
 import dataclasses

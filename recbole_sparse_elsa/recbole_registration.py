@@ -2,9 +2,9 @@
 
 RecBole finds a model by the name of a module inside its own package, a trainer as an attribute of ``recbole.trainer``
 and a model's defaults in a folder of its own. Each of these look-ups is extended here, so that ``run_recbole``,
-``run``, ``load_data_and_model``, ``objective_function`` and ``case_study`` serve our models as they do RecBole's. The split by
-held-out users and the additional metrics are registered here, too. Nothing of RecBole is copied and nothing is written
-to its folder.
+``run``, ``load_data_and_model``, ``objective_function`` and ``case_study`` serve our models as they do RecBole's. The
+split by held-out users and the additional metrics are registered here, too. Nothing of RecBole is copied and nothing
+is written to its folder.
 """
 
 import contextlib

@@ -31,6 +31,39 @@ def open_output(folder) -> None:
         raise OptionError(f"output: {folder} cannot be written to")
 
 
+def add_device_option(parser) -> None:
+    """Add ``--device`` to an argparse parser."""
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: cuda if there is one"
+    )
+
+
+def start(options):
+    """Choose the device, make the output folder, and say on what the command runs.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        With ``device`` and ``output``.
+
+    Returns
+    -------
+    device : torch.device
+    ran_on : dict
+        See `environment`.
+
+    Raises
+    ------
+    OptionError
+        The device is not there, or the folder cannot be made or written to.
+    """
+    device = choose_device(options.device)
+    open_output(options.output)
+    ran_on = environment(device)
+    print(f"Running on {environment_line(ran_on)}")
+    return device, ran_on
+
+
 def choose_device(name) -> torch.device:
     """The device of ``--device``: cpu, cuda, or auto (cuda if there is one).
 

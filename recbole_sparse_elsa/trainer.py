@@ -180,8 +180,8 @@ class PruningTrainer(Trainer):
         # RecBole stops at NaN only, and does not say where.
         if not torch.isfinite(loss):
             raise TrainingError(
-                f"the loss is {loss.item()} in batch {self._batches_done} of epoch {self._epoch} (both counted from 0): try "
-                f"a smaller learning_rate than {self.learning_rate}; the last checkpoint is left as it is"
+                f"the loss is {loss.item()} in batch {self._batches_done} of epoch {self._epoch} (counted from 0): "
+                f"try a smaller learning_rate than {self.learning_rate}; the last checkpoint is left as it is"
             )
         self._batches_done += 1
 

@@ -16,11 +16,12 @@ from recbole_sparse_elsa.experiment import away_from_the_command_line, create_tr
 from recbole_sparse_elsa.options import require_whole_number
 
 _EXPLANATION = """
-RecBole's evaluation (Recall, MRR, NDCG, Hit and Precision at 10) of {users:,} users x {items:,} items on the validation data,
-by models trained on the same data, in turn {repeats} times; seconds are medians, "ratio" is the median of the ratios of
-neighbours to EASE's. SparseELSA: d = {embedding_size}, k = {k}. "Epoch" is one of training at that k, and "share" the part of
-the evaluation in the time of an epoch that is trained and evaluated. Interactions are generated: every user draws
-{draws_per_user} items, popularity proportional to rank ** -{exponent:g}, and repeated draws are dropped; seed {seed}.
+RecBole's evaluation (Recall, MRR, NDCG, Hit and Precision at 10) of {users:,} users x {items:,} items on the
+validation data, by models trained on the same data, in turn {repeats} times; seconds are medians, "ratio" is the
+median of the ratios of neighbours to EASE's. SparseELSA: d = {embedding_size}, k = {k}. "Epoch" is one of training at
+that k, and "share" the part of the evaluation in the time of an epoch that is trained and evaluated. Interactions are
+generated: every user draws {draws_per_user} items, popularity proportional to rank ** -{exponent:g}, and repeated
+draws are dropped; seed {seed}.
 """
 
 
@@ -40,7 +41,7 @@ def add_subcommand(subparsers) -> None:
         ("seed", 2020, "of interactions and weights"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} (default: {default})")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: cuda if there is one")
+    report.add_device_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -56,10 +57,7 @@ def run(options) -> None:
         require_whole_number({name: getattr(options, name)}, name, at_least=1)
     if options.k > options.embedding_size:
         raise OptionError(f"k is {options.k}, but must be at most embedding_size, which is {options.embedding_size}")
-    device = report.choose_device(options.device)
-    report.open_output(options.output)
-    ran_on = {"seed": options.seed, **report.environment(device)}
-    print(f"Running on {report.environment_line(ran_on)}")
+    device, ran_on = report.start(options)
     size = Size(options.users, options.items, options.draws_per_user)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         write_data_set(folder, "generated", size, options.seed)
@@ -85,7 +83,7 @@ def run(options) -> None:
     parts = ["# Evaluation", table, explanation, f"Run on {report.environment_line(ran_on)}."]
     print(f"\n{table}\n\n{explanation}\n")
     file = os.path.join(options.output, "evaluation")
-    report.write_csv(f"{file}.csv", [{**row, **ran_on} for row in rows])
+    report.write_csv(f"{file}.csv", [{**row, "seed": options.seed, **ran_on} for row in rows])
     report.write_text(f"{file}.md", "\n\n".join(parts) + "\n")
     print(f"Written: {file}.csv, {file}.md")
 

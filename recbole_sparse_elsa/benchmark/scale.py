@@ -32,13 +32,13 @@ from recbole_sparse_elsa.options import require_whole_number
 _INPUT_DROPOUT = 0.5
 
 _EXPLANATION = """
-Training: the sparse start and steps of {batch} users, k = {k}, d = {embedding_size}, max_output = {max_output}, input dropout
-0.5, NAdam. "Epoch" is the median of {steps} steps (after one that is not counted) times the steps of an epoch. Interactions are
-generated: every user draws as many items, popularity proportional to rank ** -{exponent:g}, and repeated draws are dropped;
-seed {seed}. "Growth" is how many times the epoch and the peak memory grew for twice the size, the memory after what a process
-takes without data. Through RecBole: the same interactions written as an atomic file and taken through RecBole's own loading,
-splitting (8:1:1 per user), a model with a sparse start, one epoch, the full ranking of every user on the validation data,
-and a checkpoint.
+Training: the sparse start and steps of {batch} users, k = {k}, d = {embedding_size}, max_output = {max_output}, input
+dropout 0.5, NAdam. "Epoch" is the median of {steps} steps (after one that is not counted) times the steps of an
+epoch. Interactions are generated: every user draws as many items, popularity proportional to rank ** -{exponent:g},
+and repeated draws are dropped; seed {seed}. "Growth" is how many times the epoch and the peak memory grew for twice
+the size, the memory after what a process takes without data. Through RecBole: the same interactions written as an
+atomic file and taken through RecBole's own loading, splitting (8:1:1 per user), a model with a sparse start, one
+epoch, the full ranking of every user on the validation data, and a checkpoint.
 """
 
 
@@ -73,7 +73,7 @@ def add_subcommand(subparsers) -> None:
         ("seed", 2020, "of interactions and weights"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} (default: {default})")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: cuda if there is one")
+    report.add_device_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -85,16 +85,13 @@ def run(options) -> None:
     OptionError
         An option is not allowed.
     """
-    whole_numbers = ("users", "items", "draws_per_user", "recbole_users", "recbole_items", "embedding_size", "k", "batch")
-    for name in (*whole_numbers, "max_output", "steps"):
+    sizes = ("users", "items", "draws_per_user", "recbole_users", "recbole_items")
+    for name in (*sizes, "embedding_size", "k", "batch", "max_output", "steps"):
         require_whole_number({name: getattr(options, name)}, name, at_least=1)
     require_whole_number({"doublings": options.doublings}, "doublings", at_least=0)
     if options.k > options.embedding_size:
         raise OptionError(f"k is {options.k}, but must be at most embedding_size, which is {options.embedding_size}")
-    device = report.choose_device(options.device)
-    report.open_output(options.output)
-    ran_on = {"seed": options.seed, **report.environment(device)}
-    print(f"Running on {report.environment_line(ran_on)}")
+    device, ran_on = report.start(options)
     base = Size(options.users, options.items, options.draws_per_user)
     everything = dataclasses.replace(
         base, users=base.users * 2**options.doublings, items=base.items * 2**options.doublings
@@ -110,7 +107,8 @@ def run(options) -> None:
                 figures = _in_own_process(measure, size, options, device.type)
                 rows.append({"doubled": doubled, **dataclasses.asdict(size), **figures})
                 # What was measured stays, should a later size end the run.
-                report.write_csv(os.path.join(options.output, f"scale_{name}.csv"), [{**row, **ran_on} for row in rows])
+                file = os.path.join(options.output, f"scale_{name}.csv")
+                report.write_csv(file, [{**row, "seed": options.seed, **ran_on} for row in rows])
                 progress.update()
             tables[name] = report.markdown_table(_readable(rows))
     _write(options, tables, ran_on)
@@ -285,8 +283,8 @@ def _used(row):
 def _write(options, tables, ran_on):
     explanation = report.paragraph(_EXPLANATION, exponent=POPULARITY_EXPONENT, **vars(options))
     ran_on_line = f"Run on {report.environment_line(ran_on)}."
-    parts = ["# Scale", "## Training", tables["training"], "## Through RecBole", tables["recbole"], explanation, ran_on_line]
-    text = "\n\n".join(parts) + "\n"
+    sections = ["## Training", tables["training"], "## Through RecBole", tables["recbole"]]
+    text = "\n\n".join(["# Scale", *sections, explanation, ran_on_line]) + "\n"
     print(f"\n{text}")
     file = os.path.join(options.output, "scale")
     report.write_text(f"{file}.md", text)

@@ -32,12 +32,12 @@ _ROUNDING = 1e-5
 
 _EXPLANATION = """
 A step: zero_grad, loss with input dropout {input_dropout:g}, backward, NAdam. "Dense masked" is the plain computation
-with the whole items x d matrix and a mask (recbole_sparse_elsa/benchmark/dense_masked.py), given its dense batch ready
-made; "ours" is the compact embedding layer, which assembles its batch within the step. Before they were timed, both gave
-the same loss and, on the support, the same gradient to {tolerance:g}. Times are medians of {repeats} steps each, in turn;
-"faster" is the median of the ratios of neighbouring steps. "State" is parameters, gradients and optimiser states,
-exactly; "with support" adds the mask, or the places of the non-zeros. Interactions are generated: {interactions} a user,
-item popularity proportional to rank ** -{exponent:g}, seed {seed}.
+with the whole items x d matrix and a mask (recbole_sparse_elsa/benchmark/dense_masked.py), given its dense batch
+ready made; "ours" is the compact embedding layer, which assembles its batch within the step. Before they were timed,
+both gave the same loss and, on the support, the same gradient to {tolerance:g}. Times are medians of {repeats} steps
+each, in turn; "faster" is the median of the ratios of neighbouring steps. "State" is parameters, gradients and
+optimiser states, exactly; "with support" adds the mask, or the places of the non-zeros. Interactions are generated:
+{interactions} a user, item popularity proportional to rank ** -{exponent:g}, seed {seed}.
 """
 
 
@@ -56,7 +56,7 @@ def add_subcommand(subparsers) -> None:
         grid.add_argument(f"--{name}", type=int, nargs="+", default=default, help=f"{meaning} (default: {shown})")
     parser.add_argument("--repeats", type=int, default=5, help="timed steps of each (default: 5)")
     parser.add_argument("--interactions-per-user", type=int, default=150, help="distinct items a user (default: 150)")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: cuda if there is one")
+    report.add_device_option(parser)
     parser.add_argument("--seed", type=int, default=2020, help="of interactions and weights (default: 2020)")
     parser.set_defaults(run=run)
 
@@ -74,7 +74,7 @@ class Cell:
         return f"{self.users:,} users x {self.items:,} items, d {self.embedding_size:,}, k {self.k:,}"
 
     def estimated_bytes(self) -> int:
-        """Memory that the cell needs at its peak, about: what both steps keep and what the dense one uses on its way."""
+        """Memory that the cell needs at its peak, about: what both steps keep, and the dense one uses on its way."""
         # 4 matrices of the state, 1/4 of a mask, and 6 on the way; 12 copies of the batch at most; the compact form.
         item_matrix, batch_matrix = 4 * self.items * self.embedding_size, 4 * self.users * self.items
         user_vectors = 4 * self.users * self.embedding_size
@@ -180,12 +180,9 @@ def run(options) -> None:
         An option is not allowed, or no cell of the grid fits into memory.
     """
     _check(options)
-    device = report.choose_device(options.device)
-    report.open_output(options.output)
+    device, ran_on = report.start(options)
     cells, left_out = _cells_that_fit(options, device)
     print(*left_out, sep="\n", end="\n" if left_out else "")
-    ran_on = {"seed": options.seed, **report.environment(device)}
-    print(f"Running on {report.environment_line(ran_on)}")
     rows = []
     with tqdm(total=len(cells) * 2 * (options.repeats + 1), unit="step") as progress:
         for cell in cells:
@@ -202,7 +199,8 @@ def _check(options):
         require_whole_number({option.replace("_", "-"): getattr(options, option)}, option.replace("_", "-"), at_least=1)
     if max(options.k) > min(options.embedding_size):
         raise OptionError(
-            f"k is {max(options.k)}, but must be at most embedding_size, and one of these is {min(options.embedding_size)}"
+            f"k is {max(options.k)}, but must be at most embedding_size, and one of these is "
+            f"{min(options.embedding_size)}"
         )
     if options.interactions_per_user > min(options.items):
         raise OptionError(
@@ -289,9 +287,10 @@ def _measure(cell, options, device, progress):
 def require_agreement(dense, compact, cell) -> None:
     """Stop unless both steps compute the same: loss and gradient on the support, without dropout.
 
-    An interaction that is orthogonal to the rest of its user's history is predicted ``relu(1 - 1)``, and whether it gets
-    a gradient is up to rounding. The check leaves such interactions out of the input, not of the target: their prediction
-    is then 0 without rounding, and no other changes. Users who still have a prediction that close to 0 get no input.
+    An interaction that is orthogonal to the rest of its user's history is predicted ``relu(1 - 1)``, and whether it
+    gets a gradient is up to rounding. The check leaves such interactions out of the input, not of the target: their
+    prediction is then 0 without rounding, and no other changes. Users who still have a prediction that close to 0 get
+    no input.
 
     Raises
     ------
@@ -343,7 +342,8 @@ def _summarise(rows):
     for cell, rows_of_cell in itertools.groupby(rows, lambda row: tuple(row[name] for name in Cell.__annotations__)):
         rows_of_cell = list(rows_of_cell)
         forms = {
-            step.form: [row for row in rows_of_cell if row["form"] == step.form] for step in (DenseMaskedStep, CompactStep)
+            step.form: [row for row in rows_of_cell if row["form"] == step.form]
+            for step in (DenseMaskedStep, CompactStep)
         }
         summary = dict(zip(Cell.__annotations__, cell))
         for form, rows_of_form in forms.items():
@@ -398,8 +398,8 @@ def _write(options, rows, summaries, left_out, ran_on):
     )
     print(f"\n{table}\n\n{explanation}\n")
     file = os.path.join(options.output, "step")
-    report.write_csv(f"{file}.csv", [{**row, **ran_on} for row in rows])
-    report.write_csv(f"{file}_summary.csv", [{**summary, **ran_on} for summary in summaries])
+    report.write_csv(f"{file}.csv", [{**row, "seed": options.seed, **ran_on} for row in rows])
+    report.write_csv(f"{file}_summary.csv", [{**summary, "seed": options.seed, **ran_on} for summary in summaries])
     ran_on_line = f"Run on {report.environment_line(ran_on)}."
     parts = ["# One training step", table, *left_out, explanation, ran_on_line]
     report.write_text(f"{file}.md", "\n\n".join(parts) + "\n")

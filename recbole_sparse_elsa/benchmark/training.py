@@ -1,8 +1,8 @@
 """``sparse-elsa benchmark training``: whole trainings, with the dense masked computation and with this package's.
 
-SparseELSA is trained with the paper's pruning schedule (exponential with restarting, method page section 2) by the dense
-masked computation and by this package's, and with a schedule that starts sparse, in turn on the same data with the same
-seeds. The clock runs while the model is made and trained.
+SparseELSA is trained with the paper's pruning schedule (exponential with restarting, method page section 2) by the
+dense masked computation and by this package's, and with a schedule that starts sparse, in turn on the same data with
+the same seeds. The clock runs while the model is made and trained.
 """
 
 import functools
@@ -29,13 +29,14 @@ _COMPUTATIONS = (_DENSE_MASKED, _PAPER_SCHEDULE, _SPARSE_START)
 _RECIPE = {"train_batch_size": 1024, "learning_rate": 0.1, "input_dropout": 0.0}
 
 _EXPLANATION = """
-SparseELSA on {dataset}{filtered}, d = {embedding_size} to k = {k}, exponential schedule with restarting and a last stage of
-{stage_epochs} epochs. The paper's schedule: {paper_epochs} epochs in all, from d, stage_epochs = {stage_epochs}; "dense masked"
-computes it with the whole items x d matrix and a mask (recbole_sparse_elsa/benchmark/dense_masked.py) at every epoch. Sparse
-start: {sparse_epochs} epochs in all, start_k = {start_k}, stage_epochs = {sparse_stage_epochs}. The paper's recipe otherwise (1,024
-users a batch, learning rate 0.1, no input dropout){from_files}. Seconds are of making and training the model, without loading
-and evaluation; "faster" is the median of the ratios of runs with the same seed. NDCG@100 by RecBole's protocol, of the last epoch,
-as mean ± standard deviation over the seeds {seeds}.
+SparseELSA on {dataset}{filtered}, d = {embedding_size} to k = {k}, exponential schedule with restarting and a last
+stage of {stage_epochs} epochs. The paper's schedule: {paper_epochs} epochs in all, from d, stage_epochs =
+{stage_epochs}; "dense masked" computes it with the whole items x d matrix and a mask
+(recbole_sparse_elsa/benchmark/dense_masked.py) at every epoch. Sparse start: {sparse_epochs} epochs in all, start_k =
+{start_k}, stage_epochs = {sparse_stage_epochs}. The paper's recipe otherwise (1,024 users a batch, learning rate 0.1,
+no input dropout){from_files}. Seconds are of making and training the model, without loading and evaluation; "faster"
+is the median of the ratios of runs with the same seed. NDCG@100 by RecBole's protocol, of the last epoch, as mean ±
+standard deviation over the seeds {seeds}.
 """
 
 
@@ -54,7 +55,7 @@ def add_subcommand(subparsers) -> None:
         "--sparse_stage_epochs", type=int, default=2, help="stage_epochs after the sparse start (default: 2)"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[2020, 2021, 2022], help="default: 2020 2021 2022")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: cuda if there is one")
+    report.add_device_option(parser)
     parser.add_argument("--config_files", nargs="+", default=[], help="YAML files with any other options of RecBole")
     parser.set_defaults(run=run)
 
@@ -71,10 +72,7 @@ def run(options) -> None:
     """
     _check(options)
     schedules = _schedules(options)
-    device = report.choose_device(options.device)
-    report.open_output(options.output)
-    ran_on = report.environment(device)
-    print(f"Running on {report.environment_line(ran_on)}")
+    device, ran_on = report.start(options)
     seeds = list(dict.fromkeys(options.seeds))
     rows = [_train(seed, name, schedules[name], options, device) for seed in seeds for name in _COMPUTATIONS]
     summaries = _summarise(rows)
@@ -82,7 +80,7 @@ def run(options) -> None:
 
 
 def _schedules(options):
-    """The options of each computation that say how k falls; each ends with a whole stage at the target k, as the paper."""
+    """The options of each computation that say how k falls; each ends with a whole stage at the target k."""
     d, k, last = options.embedding_size, options.k, options.stage_epochs
     start_k = min(options.start_k, d)
     paper = PruningSchedule.create("exponential", d, k, options.stage_epochs)

@@ -13,11 +13,11 @@ def neighbour_start(histories: UserHistories, embedding_size: int, nonzeros: int
     """Draw random item embeddings and keep the entries of each item that its neighbours agree on.
 
     After dense training, a prune and a restart (method page, section 2) nothing is left of the trained weights but
-    where the largest of them were. The first steps of that training move an item towards the users who have it, that is,
-    towards the initial embeddings of the items with which it shares users. Hence the support is found here without
-    training, as the places where the rows of ``XᵀXA`` have their largest magnitudes: ``A`` are the random embeddings, and
-    ``X`` the interactions, each divided by the square roots of the number of items of its user and of the number of users
-    of its item. The cost follows interactions x d, and no items x d matrix is made.
+    where the largest of them were. The first steps of that training move an item towards the users who have it, that
+    is, towards the initial embeddings of the items with which it shares users. Hence the support is found here
+    without training, as the places where the rows of ``XᵀXA`` have their largest magnitudes: ``A`` are the random
+    embeddings, and ``X`` the interactions, each divided by the square roots of the number of items of its user and of
+    the number of users of its item. The cost follows interactions x d, and no items x d matrix is made.
 
     Parameters
     ----------

@@ -16,14 +16,14 @@ _BLOCK_SIZE = 2**20
 class TopKEmbedding(nn.Module):
     """Item embeddings with a bounded number of non-zeros in each row (method page, section 2; WWW 2026, section 3).
 
-    The layer starts dense, unless it is given a sparse start. `prune` keeps the entries of largest magnitude in each row, the row's support; gradient
-    reaches only the support, so supports are nested as the number of non-zeros shrinks. Every product uses the rows
-    scaled to L2 norm 1.
+    The layer starts dense, unless it is given a sparse start. `prune` keeps the entries of largest magnitude in each
+    row, the row's support; gradient reaches only the support, so supports are nested as the number of non-zeros
+    shrinks. Every product uses the rows scaled to L2 norm 1.
 
-    How the support is stored is the layer's own affair. In the dense form, ``weight`` is the whole matrix, with a mask
-    once it is pruned; after `compress`, the compact form, it is only the non-zeros, so that gradients, the optimiser's
-    state and the cost of a step shrink with them; `expand` is the way back. Users of the layer go through its methods, which are the same for
-    both. Rows may differ in their number of non-zeros.
+    How the support is stored is the layer's own affair. In the dense form, ``weight`` is the whole matrix, with a
+    mask once it is pruned; after `compress`, the compact form, it is only the non-zeros, so that gradients, the
+    optimiser's state and the cost of a step shrink with them; `expand` is the way back. Users of the layer go through
+    its methods, which are the same for both. Rows may differ in their number of non-zeros.
 
     Parameters
     ----------

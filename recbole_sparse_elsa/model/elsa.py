@@ -97,7 +97,7 @@ class ELSA(GeneralRecommender):
         return PruningSchedule.create("constant", config["embedding_size"], config["embedding_size"])
 
     def forward(self, batch):
-        """Predicted rows ``relu(X̃ Â Âᵀ - X̃)`` of a UserBatch: float32, ``(n_users, n_items - 1)``, no padding item."""
+        """Predicted rows ``relu(X̃ Â Âᵀ - X̃)`` of a UserBatch: float32, ``(n_users, n_items - 1)``, no padding."""
         reconstruction = self.item_embedding.reconstruct(batch)
         reconstruction[batch.user_index, batch.item_index] -= batch.input_value
         return reconstruction.relu_()

@@ -173,21 +173,22 @@ def test_training_compares_the_computations_on_each_seed(capsys, monkeypatch):
     rows = read_csv("out/training.csv")
     assert list(rows[0]) == [
         *("dataset", "rating_at_least", "embedding_size", "k", "computation", "start_k", "stage_epochs", "epochs"),
-        *("embedding_form", "seed", "seconds", "valid_ndcg@100", "test_ndcg@100"),
+        *("enable_amp", "embedding_form", "seed", "seconds", "valid_ndcg@100", "test_ndcg@100"),
         *ENVIRONMENT,
     ]
-    computations = ["dense masked", "ours, the paper's schedule", "ours, sparse start"]
+    paper = "ours, the paper's schedule"
+    computations = ["dense masked", paper, f"{paper}, bf16", "ours, sparse start"]
     assert [(row["seed"], row["computation"]) for row in rows] == list(itertools.product("12", computations))
     # One epoch each at 32 and 8 before the target, and a stage at 4; from 12 on, one epoch before.
-    assert [(row["epochs"], row["start_k"]) for row in rows] == [("3", ""), ("3", ""), ("2", "12")] * 2
-    for dense, ours in zip(rows[::3], rows[1::3]):
+    assert [(row["epochs"], row["start_k"]) for row in rows] == [*[("3", "")] * 3, ("2", "12")] * 2
+    for dense, ours in zip(rows[::4], rows[1::4]):
         for metric in ("valid_ndcg@100", "test_ndcg@100"):
             assert float(ours[metric]) == pytest.approx(float(dense[metric]), abs=1e-3)
             assert 0.1 < float(dense[metric]) < 1
     summaries = read_csv("out/training_summary.csv")
     assert [summary["computation"] for summary in summaries] == computations
     for place, summary in enumerate(summaries):
-        pairs = zip(rows[::3], rows[place::3])
+        pairs = zip(rows[::4], rows[place::4])
         ratio = statistics.median(float(dense["seconds"]) / float(ours["seconds"]) for dense, ours in pairs)
         assert float(summary["times_faster"]) == ratio
     text = open("out/training.md", encoding="utf-8").read()

@@ -24,7 +24,8 @@ from recbole_sparse_elsa.experiment import away_from_the_command_line, create_tr
 from recbole_sparse_elsa.options import require_number, require_whole_number
 
 _DENSE_MASKED, _PAPER_SCHEDULE, _SPARSE_START = "dense masked", "ours, the paper's schedule", "ours, sparse start"
-_COMPUTATIONS = (_DENSE_MASKED, _PAPER_SCHEDULE, _SPARSE_START)
+_MIXED_PRECISION = "ours, the paper's schedule, bf16"
+_COMPUTATIONS = (_DENSE_MASKED, _PAPER_SCHEDULE, _MIXED_PRECISION, _SPARSE_START)
 # The paper's, in RecBole's names; its epsilon is 1e-7 on a loss that is averaged over the items, ours is summed.
 _RECIPE = {"train_batch_size": 1024, "learning_rate": 0.1, "input_dropout": 0.0}
 
@@ -32,11 +33,12 @@ _EXPLANATION = """
 SparseELSA on {dataset}{filtered}, d = {embedding_size} to k = {k}, exponential schedule with restarting and a last
 stage of {stage_epochs} epochs. The paper's schedule: {paper_epochs} epochs in all, from d, stage_epochs =
 {stage_epochs}; "dense masked" computes it with the whole items x d matrix and a mask
-(recbole_sparse_elsa/benchmark/dense_masked.py) at every epoch. Sparse start: {sparse_epochs} epochs in all, start_k =
-{start_k}, stage_epochs = {sparse_stage_epochs}. The paper's recipe otherwise (1,024 users a batch, learning rate 0.1,
-no input dropout){from_files}. Seconds are of making and training the model, without loading and evaluation; "faster"
-is the median of the ratios of runs with the same seed. NDCG@100 by RecBole's protocol, of the last epoch, as mean ±
-standard deviation over the seeds {seeds}.
+(recbole_sparse_elsa/benchmark/dense_masked.py) at every epoch; "bf16" is RecBole's enable_amp, which takes the large
+products of the dense phase in bfloat16. Sparse start: {sparse_epochs} epochs in all, start_k = {start_k},
+stage_epochs = {sparse_stage_epochs}. The paper's recipe otherwise (1,024 users a batch, learning rate 0.1, no input
+dropout){from_files}. Seconds are of making and training the model, without loading and evaluation; "faster" is the
+median of the ratios of runs with the same seed. NDCG@100 by RecBole's protocol, of the last epoch, as mean ± standard
+deviation over the seeds {seeds}.
 """
 
 
@@ -85,14 +87,21 @@ def _schedules(options):
     start_k = min(options.start_k, d)
     paper = PruningSchedule.create("exponential", d, k, options.stage_epochs)
     sparse = PruningSchedule.create("exponential", d, k, options.sparse_stage_epochs, start_k=start_k)
-    from_dense = {"start_k": None, "stage_epochs": options.stage_epochs, "epochs": paper.first_final_epoch + last}
+    from_dense = {
+        "start_k": None,
+        "stage_epochs": options.stage_epochs,
+        "epochs": paper.first_final_epoch + last,
+        "enable_amp": False,
+    }
     return {
         _DENSE_MASKED: {**from_dense, "embedding_form": "dense"},
         _PAPER_SCHEDULE: {**from_dense, "embedding_form": "auto"},
+        _MIXED_PRECISION: {**from_dense, "embedding_form": "auto", "enable_amp": True},
         _SPARSE_START: {
             "start_k": start_k,
             "stage_epochs": options.sparse_stage_epochs,
             "epochs": sparse.first_final_epoch + last,
+            "enable_amp": False,
             "embedding_form": "auto",
         },
     }

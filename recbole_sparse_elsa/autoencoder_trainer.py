@@ -11,8 +11,8 @@ from recbole_sparse_elsa.trainer import PruningTrainer
 
 class AutoencoderTrainer(PruningTrainer):
     """Trains ELSA to early stopping, and then fits a sparse autoencoder to the item embeddings of its best epoch.
-    Without a saved model (``saved=False``) they are those of the last epoch, as RecBole then tests the last one.
 
+    Without a saved model (``saved=False``) they are those of the last epoch, as RecBole then tests the last one.
     The validation result of the run, and its saved model, are those of the codes. A run that is interrupted while the
     autoencoder is fitted repeats ELSA's last epoch when it is resumed.
     """

@@ -124,7 +124,8 @@ def test_a_cell_that_does_not_fit_into_memory_is_named_and_left_out(monkeypatch,
 def test_without_matplotlib_there_is_no_plot_and_a_line_that_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     main([*STEP, *TINY, "--k", "4", "--items", "50", "--repeats", "1"])
-    assert 'No plot: matplotlib is not installed; run: pip install "recbole_sparse_elsa[plot]"' in capsys.readouterr().out
+    advice = 'No plot: matplotlib is not installed; run: pip install "recbole_sparse_elsa[plot]"'
+    assert advice in capsys.readouterr().out
     assert sorted(os.listdir("out")) == ["step.csv", "step.md", "step_summary.csv"]
 
 
@@ -254,7 +255,9 @@ def test_evaluation_is_compared_with_ease(capsys):
     assert [(row["model"], row["repeat"]) for row in rows] == [
         (model, repeat) for repeat in "12" for model in ("EASE", "SparseELSA")
     ]
-    seconds = {model: [float(row["seconds"]) for row in rows if row["model"] == model] for model in ("EASE", "SparseELSA")}
+    seconds = {
+        model: [float(row["seconds"]) for row in rows if row["model"] == model] for model in ("EASE", "SparseELSA")
+    }
     ratio = statistics.median(ours / ease for ours, ease in zip(seconds["SparseELSA"], seconds["EASE"]))
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert f"{ratio:.2f}" in table[-1]
@@ -268,13 +271,19 @@ def test_evaluation_is_compared_with_ease(capsys):
         ([*SCALE, "--k", "1000"], "k is 1000, but must be at most embedding_size, which is 512"),
         ([*EVALUATION, "--repeats", "0"], "repeats is 0, but must be a whole number of at least 1"),
         ([], "the following arguments are required: SUBCOMMAND; see sparse-elsa --help"),
-        (["benchmark", "step"], "the following arguments are required: --output; see sparse-elsa benchmark step --help"),
+        (
+            ["benchmark", "step"],
+            "the following arguments are required: --output; see sparse-elsa benchmark step --help",
+        ),
         ([*STEP, "--k", "many"], "argument --k: invalid int value: 'many'; see"),
         ([*STEP, "--k", "16", "0"], "k is 0, but must be a whole number of at least 1"),
         ([*STEP, "--repeats", "0"], "repeats is 0, but must be a whole number of at least 1"),
         ([*STEP, "--embedding_size", "64", "4096", "--k", "65"], "k is 65, but must be at most embedding_size, .* 64"),
         ([*STEP, "--items", "1000", "149"], "interactions-per-user is 150, but must be at most .* 149"),
-        ([*STEP, "--interactions-per-user", "0"], "interactions-per-user is 0, but must be a whole number of at least 1"),
+        (
+            [*STEP, "--interactions-per-user", "0"],
+            "interactions-per-user is 0, but must be a whole number of at least 1",
+        ),
         ([*STEP, "--output", "file"], "output: file cannot be made a folder"),
         ([*TRAINING, "--k", "17", "--embedding_size", "16"], r"k is 17, but must lie in \[1, embedding_size\]"),
         ([*TRAINING, "--rating-at-least", "nan"], "rating-at-least is nan, but must be a finite number"),
@@ -294,7 +303,8 @@ def test_wrong_options_are_refused_in_one_line_before_any_work(arguments, error)
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="refused only where there is no CUDA device")
 def test_cuda_is_refused_where_there_is_none():
-    with pytest.raises(SystemExit, match="OptionError: device is cuda, but torch finds no CUDA device: give cpu or auto"):
+    expected = "OptionError: device is cuda, but torch finds no CUDA device: give cpu or auto"
+    with pytest.raises(SystemExit, match=expected):
         main([*STEP, "--device", "cuda"])
 
 

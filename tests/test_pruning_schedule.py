@@ -81,7 +81,10 @@ def test_no_schedule_rises_or_passes_below_its_target(name, embedding_size, stag
         (("stepwise", 64, 33, 1, [32, 16]), r"its first value must be at least k, the target, which is 33"),
         (("stepwise", 64, 8, 1, [32, 4]), r"none of its values may be below k, the target, which is 8"),
         (("stepwise", 64, 8, 1, [32, 8], 16), r"its first value must be at most start_k, which is 16"),
-        (("exponential", 64, 8, 1, None, 65), r"start_k is 65, but must be .* in \[k, embedding_size\], that is 8 to 64"),
+        (
+            ("exponential", 64, 8, 1, None, 65),
+            r"start_k is 65, but must be .* in \[k, embedding_size\], that is 8 to 64",
+        ),
         (("exponential", 64, 8, 1, None, 7), r"start_k is 7, but must be"),
         (("exponential", 64, 8, 1, None, 16.0), r"start_k is 16.0, but must be a whole number"),
         (("stepwise", 64, 8, 1, [32, "x"]), r"all of its values must be whole numbers"),

@@ -11,9 +11,8 @@ from tqdm import tqdm
 from recbole_sparse_elsa import report
 from recbole_sparse_elsa.benchmark.scale import Size, write_data_set
 from recbole_sparse_elsa.benchmark.step import POPULARITY_EXPONENT
-from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
-from recbole_sparse_elsa.options import require_whole_number
+from recbole_sparse_elsa.options import add_whole_number_options, require_k_within, require_whole_number
 
 _EXPLANATION = """
 RecBole's evaluation (Recall, MRR, NDCG, Hit and Precision at 10) of {users:,} users x {items:,} items on the
@@ -31,7 +30,8 @@ def add_subcommand(subparsers) -> None:
         "evaluation", help="full ranking beside EASE's", description=__doc__, allow_abbrev=False
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the table and the CSV file")
-    for name, default, meaning in (
+    add_whole_number_options(
+        parser,
         ("users", 10_000, "users, all of whom are ranked for"),
         ("items", 10_000, "items of the catalogue"),
         ("draws-per-user", 60, "items drawn by a user"),
@@ -39,8 +39,7 @@ def add_subcommand(subparsers) -> None:
         ("k", 16, "non-zeros per item embedding"),
         ("repeats", 5, "evaluations by each model"),
         ("seed", 2020, "of interactions and weights"),
-    ):
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} (default: {default})")
+    )
     report.add_device_option(parser)
     parser.set_defaults(run=run)
 
@@ -55,8 +54,7 @@ def run(options) -> None:
     """
     for name in ("users", "items", "draws_per_user", "embedding_size", "k", "repeats"):
         require_whole_number({name: getattr(options, name)}, name, at_least=1)
-    if options.k > options.embedding_size:
-        raise OptionError(f"k is {options.k}, but must be at most embedding_size, which is {options.embedding_size}")
+    require_k_within(options.k, options.embedding_size)
     device, ran_on = report.start(options)
     size = Size(options.users, options.items, options.draws_per_user)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

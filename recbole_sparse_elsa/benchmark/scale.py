@@ -25,9 +25,8 @@ from recbole_sparse_elsa import report
 from recbole_sparse_elsa.benchmark.step import POPULARITY_EXPONENT, make_optimizer
 from recbole_sparse_elsa.checkpoint import write_checkpoint
 from recbole_sparse_elsa.core import TopKEmbedding, UserHistories, neighbour_start
-from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer
-from recbole_sparse_elsa.options import require_whole_number
+from recbole_sparse_elsa.options import add_whole_number_options, require_k_within, require_whole_number
 
 _INPUT_DROPOUT = 0.5
 
@@ -58,7 +57,8 @@ def add_subcommand(subparsers) -> None:
     """Add ``scale`` to the benchmarks."""
     parser = subparsers.add_parser("scale", help="growth with the data", description=__doc__, allow_abbrev=False)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the tables and CSV files")
-    for name, default, meaning in (
+    add_whole_number_options(
+        parser,
         ("users", 125_000, "users of the smallest data"),
         ("items", 62_500, "items of the smallest data"),
         ("draws-per-user", 20, "items drawn by a user of the smallest data"),
@@ -71,8 +71,7 @@ def add_subcommand(subparsers) -> None:
         ("max_output", 20_000, "items per batch over which the loss is taken"),
         ("steps", 10, "timed steps of each size"),
         ("seed", 2020, "of interactions and weights"),
-    ):
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} (default: {default})")
+    )
     report.add_device_option(parser)
     parser.set_defaults(run=run)
 
@@ -89,8 +88,7 @@ def run(options) -> None:
     for name in (*sizes, "embedding_size", "k", "batch", "max_output", "steps"):
         require_whole_number({name: getattr(options, name)}, name, at_least=1)
     require_whole_number({"doublings": options.doublings}, "doublings", at_least=0)
-    if options.k > options.embedding_size:
-        raise OptionError(f"k is {options.k}, but must be at most embedding_size, which is {options.embedding_size}")
+    require_k_within(options.k, options.embedding_size)
     device, ran_on = report.start(options)
     base = Size(options.users, options.items, options.draws_per_user)
     everything = dataclasses.replace(

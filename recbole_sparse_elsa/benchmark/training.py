@@ -21,7 +21,7 @@ from recbole_sparse_elsa.benchmark.dense_masked import dense_masked_loss
 from recbole_sparse_elsa.core import PruningSchedule
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
-from recbole_sparse_elsa.options import require_number, require_whole_number
+from recbole_sparse_elsa.options import add_whole_number_options, require_number, require_whole_number
 
 _DENSE_MASKED, _PAPER_SCHEDULE, _SPARSE_START = "dense masked", "ours, the paper's schedule", "ours, sparse start"
 _MIXED_PRECISION = "ours, the paper's schedule, bf16"
@@ -49,12 +49,13 @@ def add_subcommand(subparsers) -> None:
     parser.add_argument("--dataset", default="ml-1m", help="name of the data set (default: ml-1m)")
     parser.add_argument("--data_path", default="dataset", help="folder that holds the data set's (default: dataset)")
     parser.add_argument("--rating-at-least", type=float, help="only interactions with such a rating (default: all)")
-    parser.add_argument("--embedding_size", type=int, default=4096, help="width d (default: 4096)")
-    parser.add_argument("--k", type=int, default=16, help="non-zeros per item embedding at the end (default: 16)")
-    parser.add_argument("--stage_epochs", type=int, default=10, help="epochs per stage, E in the paper (default: 10)")
-    parser.add_argument("--start_k", type=int, default=128, help="non-zeros of the sparse start (default: 128)")
-    parser.add_argument(
-        "--sparse_stage_epochs", type=int, default=2, help="stage_epochs after the sparse start (default: 2)"
+    add_whole_number_options(
+        parser,
+        ("embedding_size", 4096, "width d of the item embeddings"),
+        ("k", 16, "non-zeros per item embedding at the end"),
+        ("stage_epochs", 10, "epochs per stage, E in the paper"),
+        ("start_k", 128, "non-zeros per item embedding of the sparse start"),
+        ("sparse_stage_epochs", 2, "stage_epochs after the sparse start"),
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[2020, 2021, 2022], help="default: 2020 2021 2022")
     report.add_device_option(parser)

@@ -19,10 +19,13 @@ def nmse_loss_and_gradient_(reconstruction: torch.Tensor, batch: UserBatch, item
     ----------
     reconstruction : torch.Tensor
         ``X̃ Â Âᵀ``: float, shape ``(n_users, n_items)``, any strides. Overwritten by the gradient, with respect to
-        it, of the loss summed over the users. batch : UserBatch The users, each with at least one interaction.
-        item_weights : torch.Tensor, optional float32, shape ``(n_items,)``: how many items each one stands for, if
-        the items are a sample of the catalogue (see `UserBatch.sample_items`); 1 for those of the batch. The squared
-        norm of a prediction, the only place where other items matter, is then estimated without bias.
+        it, of the loss summed over the users.
+    batch : UserBatch
+        The users, each with at least one interaction.
+    item_weights : torch.Tensor, optional
+        float32, shape ``(n_items,)``: how many items each one stands for, if the items are a sample of the catalogue
+        (see `UserBatch.sample_items`); 1 for those of the batch. The squared norm of a prediction, the only place where
+        other items matter, is then estimated without bias.
 
     Returns
     -------

@@ -153,8 +153,6 @@ def _bytes_per_item(model):
     """Bytes per item of the item embeddings or item-item weights, as the paper counts them; None where not known."""
     if hasattr(model, "bytes_per_item"):
         return float(model.bytes_per_item())
-    if hasattr(model, "item_embedding") and hasattr(model.item_embedding, "bytes_per_item"):
-        return float(model.item_embedding.bytes_per_item())
     if type(model).__name__ == "EASE":
         return 4.0 * (model.n_items - 1)  # a float32 row of the item-item matrix, without RecBole's padding item
     return None

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import inspect
+import math
 import os
 import random
 
@@ -120,6 +121,7 @@ class PruningTrainer(Trainer):
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         self._save_resume_point(train_data, epoch_idx)
         self._prune(epoch_idx)
+        self._decay_learning_rate(epoch_idx)
         self._epoch, self._batches_done = epoch_idx, 0
         at_target = epoch_idx >= self.model.pruning_schedule.first_final_epoch
         # RecBole validates epochs that eval_step divides; before the target k there is none to validate.
@@ -137,13 +139,13 @@ class PruningTrainer(Trainer):
 
     def _prune(self, epoch_idx):
         schedule, layer = self.model.pruning_schedule, self.model.item_embedding
-        k = schedule.k_at(epoch_idx)
+        nonzeros = self.model.nonzeros_at(epoch_idx)
         restart = layer.initial_weight is not None
-        if (layer.nonzeros() > k).any():
+        if (layer.nonzeros() > nonzeros).any():
             if self._is_distributed:
                 # Machines that round otherwise would keep other entries.
                 distributed.broadcast(layer.weight.detach(), src=0)
-            self._change_layer(lambda: layer.prune(k, restart=restart))
+            self._change_layer(lambda: layer.prune(nonzeros, restart=restart))
             if restart:
                 self.optimizer.state.clear()
             self._check_that_processes_agree()
@@ -151,6 +153,15 @@ class PruningTrainer(Trainer):
             layer.forget_initial_weight()
         if layer.is_compact != self._compact_is_due(layer):
             self._change_layer(layer.expand if layer.is_compact else layer.compress)
+
+    def _decay_learning_rate(self, epoch_idx):
+        """Let the learning rate fall from its full value to 0 over the last stage, along half a cosine."""
+        if not self.config["learning_rate_decay"]:
+            return
+        first = self.model.pruning_schedule.first_final_epoch
+        done = max(0, epoch_idx - first) / (self.epochs - first)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate * (1 + math.cos(math.pi * done)) / 2
 
     def _change_layer(self, change):
         """Prune or compress the layer, and let the optimiser follow."""

@@ -122,6 +122,11 @@ def models(**changes):
             leaderboard(models=models(sizes={"reg_weight": []})),
             r".*: models.EASE.sizes.reg_weight is \[\], but must be a list .*",
         ),
+        (leaderboard(models=models(sizes={"reg_weight": {}})), ".*: models.EASE.sizes.reg_weight is {}, but must be .*"),
+        (
+            leaderboard(models=models(sizes={"reg_weight": {1: {"epoch": 2}}})),
+            ".*: models.EASE has the unknown option epoch: 2; did you mean epochs.*",
+        ),
         (
             leaderboard(models=models(sizes={"reg_weight": [1], "epochs": [1]})),
             ".*: models.EASE.sizes is .*, but must have exactly one option",
@@ -231,6 +236,17 @@ def test_the_more_special_option_wins(checkerboard):
         options = json.loads(cell.config)
         assert {name: options[name] for name in expected} == expected
         assert (options["embedding_size"], cell.size, options["model"]) == (size, f"embedding_size={size}", "ELSA")
+
+
+def test_a_size_may_have_options_of_its_own_which_win(checkerboard):
+    sizes = {"k": {8: {"learning_rate": 0.03}, 4: None}}
+    large, small = cells_of(
+        models={"S": {"model": "SparseELSA", "options": {**SMALL, "learning_rate": 0.04}, "sizes": sizes}}
+    )
+    assert [(cell.size, json.loads(cell.config)["learning_rate"]) for cell in (large, small)] == [
+        ("k=8", 0.03),
+        ("k=4", 0.04),
+    ]
 
 
 def test_a_cell_changes_its_identity_with_what_determines_its_figures_and_with_nothing_else(checkerboard):

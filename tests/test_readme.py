@@ -89,8 +89,8 @@ def test_the_leaderboard_example_is_accepted():
     with open("example.yaml", "w", encoding="utf-8") as file:
         file.write(re.search(r"```yaml\n(data_path: .*?)```", README, re.DOTALL).group(1))
     cells = read_specification("example.yaml").cells
-    # 2 data sets x 2 seeds, of EASE and of three sizes of SparseELSA.
-    assert len(cells) == 16
+    # 2 data sets x 2 seeds, of EASE, of three sizes of SparseELSA, and of two with options of their own.
+    assert len(cells) == 24
 
 
 @pytest.mark.parametrize("file", ["ml-100k", "ml-1m", "amazon-beauty"])

@@ -3,10 +3,12 @@
 import math
 import os
 
+import numpy as np
 import pytest
 import torch
 from conftest import prepare
 from recbole.trainer import Trainer
+from scipy.sparse import csr_matrix
 from torch import optim
 
 from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingError
@@ -304,3 +306,41 @@ def test_what_cannot_fit_is_refused_before_training_with_the_options_that_help(c
     assert "\n" not in str(error.value)
     with pytest.raises(TrainingError, match="train_batch_size .* or max_output .40. reduces"):
         prepare("SparseELSA", checkerboard, **{**SPARSE, "train_batch_size": 10**12})
+
+
+def test_popular_items_get_more_nonzeros_at_the_same_mean(checkerboard):
+    for options in ({}, {"start_k": 12}):
+        run = prepare("SparseELSA", checkerboard, popularity_exponent=1.0, min_k=1, **SPARSE, **options)
+        # Half as many users for the first items.
+        users = torch.where(torch.arange(40) < 20, 10, 20)
+        run.model.nonzero_shares = users.double()
+        run.trainer.fit(run.train_data, run.valid_data)
+        nonzeros = run.model.item_embedding.nonzeros()
+        # In proportion they would have 8 / 3 and 16 / 3.
+        assert nonzeros.tolist() == [3] * 20 + [5] * 20
+
+
+def test_popularity_is_that_of_the_training_interactions(checkerboard):
+    run = prepare("SparseELSA", checkerboard, popularity_exponent=0.5, **SPARSE)
+    users = torch.tensor(run.train_data.dataset.inter_matrix(form="csr").getnnz(axis=0)[1:])
+    assert torch.allclose(run.model.nonzero_shares**2, users.double())
+    # Held-out users' histories, from which a model is asked to score, change nothing of it.
+    run.model.set_histories(csr_matrix((61, 41), dtype=np.float32))
+    assert torch.allclose(run.model.nonzero_shares**2, users.double())
+
+
+def test_learning_rate_falls_along_a_cosine_in_the_last_stage(checkerboard, monkeypatch):
+    run = prepare("SparseELSA", checkerboard, learning_rate_decay=True, **SPARSE)
+    rates = []
+    train_epoch = Trainer._train_epoch
+
+    def looking(trainer, *args, **kwargs):
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+        return train_epoch(trainer, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "_train_epoch", looking)
+    run.trainer.fit(run.train_data, run.valid_data)
+    full = run.config["learning_rate"]
+    # Epochs 2 to 7 are the last stage: 0, 30, 60, … degrees.
+    factors = [1, 1, 1, (1 + 3**0.5 / 2) / 2, 3 / 4, 1 / 2, 1 / 4, (1 - 3**0.5 / 2) / 2]
+    assert rates == pytest.approx([full * factor for factor in factors])

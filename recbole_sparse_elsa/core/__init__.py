@@ -1,6 +1,7 @@
 """The numerical core of Sparse ELSA: it imports torch and nothing of RecBole, and can be read and tested alone."""
 
 from recbole_sparse_elsa.core.embedding_size import bytes_per_item, embedding_size_report
+from recbole_sparse_elsa.core.nonzero_allocation import allocate_nonzeros
 from recbole_sparse_elsa.core.pruning_schedule import SCHEDULES, PruningSchedule
 from recbole_sparse_elsa.core.sparse_autoencoder import SparseAutoencoder
 from recbole_sparse_elsa.core.sparse_start import neighbour_start
@@ -14,6 +15,7 @@ __all__ = [
     "TopKEmbedding",
     "UserBatch",
     "UserHistories",
+    "allocate_nonzeros",
     "bytes_per_item",
     "embedding_size_report",
     "neighbour_start",

@@ -207,15 +207,7 @@ def _model(place, entry, datasets):
     _require(place, entry, dict, "a mapping with a model, such as {model: EASE}")
     _require_keys(place, entry, {"model"}, {"options", "sizes", "datasets"})
     model = _require(f"{place}.model", entry["model"], str, "the name of a model")
-    sizes = [{}]
-    if "sizes" in entry:
-        varied = _require(f"{place}.sizes", entry["sizes"], dict, "an option with the list of its values")
-        if len(varied) != 1:
-            raise OptionError(f"{place}.sizes is {_shown(varied)}, but must have exactly one option")
-        (option,) = varied
-        values = _require_list(f"{place}.sizes.{option}", varied)
-        _require_distinct(f"{place}.sizes.{option}", values)
-        sizes = [_options(f"{place}.sizes", {option: value}) for value in values]
+    sizes = _sizes(f"{place}.sizes", entry["sizes"]) if "sizes" in entry else {"": {}}
     on_datasets = _require(f"{place}.datasets", entry.get("datasets") or {}, dict, "a mapping of data sets to options")
     for name in on_datasets:
         if name not in datasets:
@@ -229,6 +221,23 @@ def _model(place, entry, datasets):
         "options": _options(f"{place}.options", entry.get("options")),
         "sizes": sizes,
         "datasets": {name: _options(f"{place}.datasets.{name}", entry) for name, entry in on_datasets.items()},
+    }
+
+
+def _sizes(place, varied):
+    """The options of each size, by its name such as "k=16"."""
+    _require(place, varied, dict, "an option with the list of its values, or with options for each of its values")
+    if len(varied) != 1:
+        raise OptionError(f"{place} is {_shown(varied)}, but must have exactly one option")
+    ((option, values),) = varied.items()
+    if isinstance(values, dict) and values:
+        values = list(values.items())
+    else:
+        _require_distinct(f"{place}.{option}", _require_list(f"{place}.{option}", varied))
+        values = [(value, None) for value in values]
+    return {
+        f"{option}={value}": {**_options(f"{place}.{option}.{value}", own), **_options(place, {option: value})}
+        for value, own in values
     }
 
 
@@ -255,8 +264,8 @@ def _plan(data_path, datasets, seeds, options, models):
     checksums, cells, known_to_any = {}, [], set()
     for dataset in datasets:
         for label, model in models.items():
-            for size in model["sizes"]:
-                own = {**model["options"], **model["datasets"].get(dataset["name"], {}), **size}
+            for size, options_of_size in model["sizes"].items():
+                own = {**model["options"], **model["datasets"].get(dataset["name"], {}), **options_of_size}
                 given = {**_DEFAULT_OPTIONS, **options, **dataset["options"], **own}
                 where = f"{model['place']} on {dataset['name']}"
                 config = _config(where, model["model"], dataset["name"], data_path, given)
@@ -285,7 +294,7 @@ def _cell(label, config, seed, size, options, data_path, data_checksum):
         model=model,
         dataset=dataset,
         seed=seed,
-        size=", ".join(f"{option}={value}" for option, value in size.items()),
+        size=size,
         options=options,
         data_path=data_path,
         config=config_text,

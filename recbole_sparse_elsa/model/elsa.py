@@ -87,6 +87,8 @@ class ELSA(GeneralRecommender):
             require_whole_number(config, "max_output", at_least=1)
         require_number(config, "input_dropout", at_least=0, below=1)
         require_number(config, "nadam_epsilon", above=0)
+        if not isinstance(config["learning_rate_decay"], bool):
+            raise OptionError(f"learning_rate_decay is {config['learning_rate_decay']!r}, but must be True or False")
         if config["embedding_form"] not in ("auto", "dense", "compact"):
             raise OptionError(f"embedding_form is {config['embedding_form']!r}, but must be auto, dense or compact")
         cls.schedule_of(config)
@@ -95,6 +97,10 @@ class ELSA(GeneralRecommender):
     def schedule_of(config) -> PruningSchedule:
         """The pruning schedule that the options ask for."""
         return PruningSchedule.create("constant", config["embedding_size"], config["embedding_size"])
+
+    def nonzeros_at(self, epoch: int) -> torch.Tensor:
+        """Number of non-zeros that each item embedding is to have in ``epoch``: int64, shape ``(n_items - 1,)``."""
+        return self.item_embedding.nonzeros().clamp(max=self.pruning_schedule.k_at(epoch))
 
     def forward(self, batch):
         """Predicted rows ``relu(X̃ Â Âᵀ - X̃)`` of a UserBatch: float32, ``(n_users, n_items - 1)``, no padding."""

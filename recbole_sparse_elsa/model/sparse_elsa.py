@@ -4,9 +4,12 @@ Reference:
     Vančura et al. "Efficient Learning of Sparse Representations from Interactions." in WWW 2026.
 """
 
-from recbole_sparse_elsa.core import PruningSchedule, TopKEmbedding, neighbour_start
+import torch
+
+from recbole_sparse_elsa.core import PruningSchedule, TopKEmbedding, allocate_nonzeros, neighbour_start
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.model.elsa import ELSA
+from recbole_sparse_elsa.options import require_number, require_whole_number
 
 
 class SparseELSA(ELSA):
@@ -15,8 +18,8 @@ class SparseELSA(ELSA):
     Parameters
     ----------
     config : recbole.config.Config
-        Reads ``k``, ``pruning_schedule``, ``start_k``, ``stage_epochs``, ``stepwise_k`` and ``restart`` beside ELSA's
-        options.
+        Reads ``k``, ``pruning_schedule``, ``start_k``, ``stage_epochs``, ``stepwise_k``, ``restart``,
+        ``popularity_exponent`` and ``min_k`` beside ELSA's options.
     dataset : recbole.data.dataset.Dataset
         The training interactions.
     """
@@ -24,8 +27,22 @@ class SparseELSA(ELSA):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.restart = config["restart"]
+        self.min_k = config["min_k"]
+        users_of_item = torch.bincount(self.histories.item_indices, minlength=self.histories.n_items)
+        # An item without users would have no share at all; it counts as one with a single user.
+        self.nonzero_shares = users_of_item.clamp(min=1).double() ** config["popularity_exponent"]
         if self.restart:
             self.item_embedding.keep_initial_weight()
+
+    def nonzeros_at(self, epoch: int) -> torch.Tensor:
+        """As of ELSA: in proportion to a power of the item's popularity, with the schedule's k as their mean.
+
+        A pruned entry does not come back, so no item gets more than it has.
+        """
+        k, present = self.pruning_schedule.k_at(epoch), self.item_embedding.nonzeros()
+        if present.sum() <= k * len(present):
+            return present
+        return allocate_nonzeros(k, self.nonzero_shares, self.min_k, present)
 
     def _new_embedding(self, config):
         if config["start_k"] is None:
@@ -37,6 +54,8 @@ class SparseELSA(ELSA):
     def check_options(cls, config) -> None:
         """Refuse options that are not allowed, before any data are loaded; see `ELSA.check_options`."""
         super().check_options(config)
+        require_number(config, "popularity_exponent", at_least=0)
+        require_whole_number(config, "min_k", at_least=1)
         if not isinstance(config["restart"], bool):
             raise OptionError(f"restart is {config['restart']!r}, but must be True or False")
 

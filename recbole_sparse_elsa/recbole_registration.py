@@ -39,6 +39,8 @@ _MODEL_MODULES = {
 }
 _PRUNING_TRAINERS = {"ELSA": PruningTrainer, "SparseELSA": PruningTrainer, "ELSASAE": AutoencoderTrainer}
 _PROPERTIES = os.path.join(os.path.dirname(__file__), "properties")
+# Each is a folder of them, with defaults that win over a model's own.
+_PRESETS = ("paper",)
 
 
 def register() -> None:
@@ -94,8 +96,20 @@ def _extend(owner, name, extension, parameters):
 
 def _load_our_defaults(config, file):
     # Right after RecBole's overall defaults and before those of the data set: where a built-in model's come.
-    if os.path.basename(file) == "overall.yaml" and config.model in _MODEL_MODULES:
-        config._update_internal_config_dict(os.path.join(_PROPERTIES, f"{config.model}.yaml"))
+    if os.path.basename(file) != "overall.yaml" or config.model not in _MODEL_MODULES:
+        return
+    config._update_internal_config_dict(os.path.join(_PROPERTIES, f"{config.model}.yaml"))
+    preset = config.external_config_dict.get("preset")
+    if preset is None:
+        return
+    presets = [folder for folder in _PRESETS if os.path.exists(_preset_file(folder, config.model))]
+    if preset not in presets:
+        raise OptionError(f"preset is {preset!r}, but {config.model} has {', '.join(presets) or 'none'}")
+    config._update_internal_config_dict(_preset_file(preset, config.model))
+
+
+def _preset_file(preset, model):
+    return os.path.join(_PROPERTIES, preset, f"{model}.yaml")
 
 
 def _check_our_options(config):

@@ -109,8 +109,8 @@ class PruningTrainer(Trainer):
         if self._saves:
             with contextlib.suppress(FileNotFoundError):  # another process may be the first to remove it
                 os.remove(self._resume_file)
-        shape = self.model.item_embedding.shape.tolist()
-        report = embedding_size_report(self._mean_nonzeros(), shape)
+        layer = self.model.item_embedding
+        report = embedding_size_report(self._mean_nonzeros(), layer.shape.tolist(), layer.value_dtype)
         self.logger.info(set_color("item embeddings", "blue") + f": {report}")
         return result
 

@@ -206,3 +206,17 @@ def test_options_that_are_not_allowed_are_refused_before_any_data_are_loaded(opt
     with pytest.raises(OptionError, match=message) as error:
         run_recbole(model="SparseELSA", dataset="ml-100k", config_dict=options)
     assert "\n" not in str(error.value)
+
+
+def test_a_preset_gives_defaults_that_what_is_given_beside_it_wins_over(working_folder):
+    config = Config("SparseELSA", "ml-100k", config_dict={"preset": "paper", "stage_epochs": 5})
+    expected = {"embedding_size": 4096, "k": 16, "train_batch_size": 1024, "input_dropout": 0.0, "stage_epochs": 5}
+    assert {name: config[name] for name in expected} == expected
+    (working_folder / "preset.yaml").write_text("preset: paper\n")
+    assert Config("ELSA", "ml-100k", config_file_list=["preset.yaml"])["embedding_size"] == 800
+
+
+@pytest.mark.parametrize("model, allowed", [("SparseELSA", "paper"), ("PrunedEASE", "none")])
+def test_an_unknown_preset_is_refused(model, allowed):
+    with pytest.raises(OptionError, match=f"preset is 'best', but {model} has {allowed}"):
+        Config(model, "ml-100k", config_dict={"preset": "best"})

@@ -1,5 +1,6 @@
 """The top-k embedding layer in both forms, against values worked out by hand and naive row-by-row computations."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -50,6 +51,21 @@ def test_rows_may_keep_different_numbers_of_nonzeros(compact):
     layer.prune(torch.tensor([1, 2, 3]))
     assert (layer() != 0).tolist() == [[False, True, False], [True, False, True], [True, True, True]]
     assert layer.bytes_per_item() == 8 * 2
+
+
+@pytest.mark.parametrize("width, index_bytes", [(256, 1), (257, 2)])
+@both_forms
+def test_float16_rounds_what_users_are_scored_from_and_counts_all_bytes(compact, width, index_bytes):
+    layer = layer_with(torch.randn(5, width, generator=torch.Generator().manual_seed(2)), compact)
+    layer.value_dtype = "float16"
+    assert layer.bytes_per_item() == 2 * width
+    layer.prune(torch.tensor([1, 2, 3, 4, 5]))
+    assert layer.bytes_per_item() == 3 * (2 + index_bytes) + 2
+    rows = random_rows(6, 5)
+    rounded = torch.from_numpy(layer().detach().numpy().astype(np.float16).astype(np.float32))
+    torch.testing.assert_close(layer.encode(batch_of(rows)), rows @ rounded)
+    torch.testing.assert_close(layer.reconstruct(batch_of(rows)), rows @ rounded @ rounded.T)
+    assert not torch.equal(rounded, layer())
 
 
 def test_gradient_reaches_only_the_support():

@@ -175,7 +175,7 @@ def measure_training(size, options, device) -> dict:
     del users, items
     start = time.perf_counter()
     chosen = neighbour_start(histories, options["embedding_size"], options["k"])
-    layer = TopKEmbedding(size.items, options["embedding_size"], chosen).to(device)
+    layer = TopKEmbedding(size.items, options["embedding_size"], start=chosen).to(device)
     start_seconds = time.perf_counter() - start
     optimizer = make_optimizer(layer.weight)
     seconds = []

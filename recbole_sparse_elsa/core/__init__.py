@@ -1,6 +1,6 @@
 """The numerical core of Sparse ELSA: it imports torch and nothing of RecBole, and can be read and tested alone."""
 
-from recbole_sparse_elsa.core.embedding_size import bytes_per_item, embedding_size_report
+from recbole_sparse_elsa.core.embedding_size import VALUE_DTYPES, bytes_per_item, embedding_size_report
 from recbole_sparse_elsa.core.nonzero_allocation import allocate_nonzeros
 from recbole_sparse_elsa.core.pruning_schedule import SCHEDULES, PruningSchedule
 from recbole_sparse_elsa.core.sparse_autoencoder import SparseAutoencoder
@@ -10,6 +10,7 @@ from recbole_sparse_elsa.core.user_histories import UserBatch, UserHistories
 
 __all__ = [
     "SCHEDULES",
+    "VALUE_DTYPES",
     "PruningSchedule",
     "SparseAutoencoder",
     "TopKEmbedding",

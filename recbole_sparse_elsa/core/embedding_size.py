@@ -1,13 +1,14 @@
 """The size of item embeddings, counted in the same way for every model."""
 
-_VALUE_BYTES = 4
-_INDEX_BYTES = 4
+VALUE_DTYPES = ("float32", "float16")
 
 
-def bytes_per_item(nonzeros_per_item: float, embedding_size: int) -> float:
-    """Mean size of an item embedding in bytes: 4 a value, and 4 more for its column index unless no row has a zero.
+def bytes_per_item(nonzeros_per_item: float, embedding_size: int, value_dtype: str = "float32") -> float:
+    """Mean size of an item embedding in bytes: that of its values and, unless no row has a zero, of their places.
 
-    This is how the paper counts vector sizes (method page, section 3); row pointers are left out.
+    With float32 this is how the paper counts vector sizes (method page, section 3): 4 bytes a value and 4 more for its
+    column index; row pointers are left out. With float16 everything is counted: 2 bytes a value, the smallest unsigned
+    column index that there can be (2 bytes from a width of 257 to 65,536), and 2 bytes for the length of the row.
 
     Parameters
     ----------
@@ -15,16 +16,23 @@ def bytes_per_item(nonzeros_per_item: float, embedding_size: int) -> float:
         Mean number of non-zeros, in [0, embedding_size].
     embedding_size : int
         Number of columns.
+    value_dtype : {"float32", "float16"}
+        Of the values.
     """
+    value_bytes, index_bytes, row_bytes = 4, 4, 0
+    if value_dtype == "float16":
+        value_bytes, row_bytes = 2, 2
+        index_bytes = next(size for size in (1, 2, 4) if embedding_size <= 256**size)
     if nonzeros_per_item == embedding_size:
-        return float(_VALUE_BYTES * embedding_size)
-    return (_VALUE_BYTES + _INDEX_BYTES) * nonzeros_per_item
+        return float(value_bytes * embedding_size)
+    return (value_bytes + index_bytes) * nonzeros_per_item + row_bytes
 
 
-def embedding_size_report(nonzeros_per_item: float, shape) -> str:
+def embedding_size_report(nonzeros_per_item: float, shape, value_dtype: str = "float32") -> str:
     """A line on the size of item embeddings whose dense matrix has this shape (items, columns), for the log."""
     n_items, embedding_size = shape
-    size, dense_size = bytes_per_item(nonzeros_per_item, embedding_size), bytes_per_item(embedding_size, embedding_size)
+    size = bytes_per_item(nonzeros_per_item, embedding_size, value_dtype)
+    dense_size = bytes_per_item(embedding_size, embedding_size, value_dtype)
     return (
         f"{nonzeros_per_item:g} non-zeros per item, {size:g} bytes per item, {size / dense_size:.4g} of the dense "
         f"{n_items} x {embedding_size} matrix ({dense_size:g} bytes per item)"

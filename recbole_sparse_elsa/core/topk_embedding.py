@@ -31,6 +31,9 @@ class TopKEmbedding(nn.Module):
         Number of items (rows).
     embedding_size : int
         Width d of the embeddings (columns, latent dimensions).
+    value_dtype : {"float32", "float16"}
+        To which the entries of the scaled rows are rounded when users are scored, as they are when the embeddings are
+        stored in this type. Training is in float32.
     start : tuple of torch.Tensor, optional
         Places and values of the non-zeros at the start, as `neighbour_start` returns them: the layer is then in its
         compact form from the beginning. By default it is dense and Xavier-uniform.
@@ -48,10 +51,11 @@ class TopKEmbedding(nn.Module):
         The values to which a restart returns, in the form of ``weight``; None unless `keep_initial_weight` was called.
     """
 
-    def __init__(self, n_items: int, embedding_size: int, start=None):
+    def __init__(self, n_items: int, embedding_size: int, value_dtype: str = "float32", start=None):
         super().__init__()
         self.n_items = n_items
         self.embedding_size = embedding_size
+        self.value_dtype = value_dtype
         # The compact weight does not tell the shape of the matrix, and a saved state should.
         self.register_buffer("shape", torch.tensor([n_items, embedding_size]))
         for name in _CHANGING_BUFFERS:
@@ -109,19 +113,20 @@ class TopKEmbedding(nn.Module):
         """The reconstructed users ``X̃ Â Âᵀ``: float32, shape ``(n_users, n_items)``; not differentiable."""
         if self.is_compact:
             places = self._places()
-            values = _unit_values(self.weight, places)
+            values = self._rounded(_unit_values(self.weight, places))
             matrix, transposed = places.matrix(values), places.transposed_matrix(values)
             blocks = batch.split(_users_per_block(batch))
             return torch.cat([(matrix @ (transposed @ block.columns())).T for block in blocks])
-        item_embeddings = self()
+        item_embeddings = self._rounded(self())
         return (batch.sparse_rows() @ item_embeddings) @ item_embeddings.T
 
     @torch.no_grad()
     def encode(self, batch: UserBatch) -> torch.Tensor:
         """The user vectors ``X̃ Â``: float32, shape ``(n_users, embedding_size)``; not differentiable."""
         if self.is_compact:
-            return (self._places().transposed_matrix(_unit_values(self.weight, self._places())) @ batch.columns()).T
-        return batch.sparse_rows() @ self()
+            values = self._rounded(_unit_values(self.weight, self._places()))
+            return (self._places().transposed_matrix(values) @ batch.columns()).T
+        return batch.sparse_rows() @ self._rounded(self())
 
     def prune(self, nonzeros, restart: bool = False):
         """Keep only the entries of largest magnitude in each row.
@@ -215,7 +220,10 @@ class TopKEmbedding(nn.Module):
 
     def bytes_per_item(self) -> float:
         """Mean size of an item embedding in bytes; see `recbole_sparse_elsa.core.bytes_per_item`."""
-        return bytes_per_item(self.nonzeros().double().mean().item(), self.embedding_size)
+        return bytes_per_item(self.nonzeros().double().mean().item(), self.embedding_size, self.value_dtype)
+
+    def _rounded(self, values):
+        return values if self.value_dtype == "float32" else values.to(getattr(torch, self.value_dtype)).float()
 
     def _rows(self, items):
         weight = self.weight[items]

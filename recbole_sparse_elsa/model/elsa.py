@@ -10,7 +10,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 from torch.nn import functional as F
 
-from recbole_sparse_elsa.core import PruningSchedule, TopKEmbedding, UserHistories
+from recbole_sparse_elsa.core import VALUE_DTYPES, PruningSchedule, TopKEmbedding, UserHistories
 from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingError
 from recbole_sparse_elsa.options import require_number, require_whole_number
 
@@ -24,7 +24,7 @@ class ELSA(GeneralRecommender):
     Parameters
     ----------
     config : recbole.config.Config
-        Reads ``embedding_size`` and ``input_dropout``.
+        Reads ``embedding_size``, ``value_dtype``, ``input_dropout`` and ``max_output``.
     dataset : recbole.data.dataset.Dataset
         The training interactions.
 
@@ -65,7 +65,7 @@ class ELSA(GeneralRecommender):
         ).to(self.device)
 
     def _new_embedding(self, config):
-        return TopKEmbedding(self.histories.n_items, config["embedding_size"])
+        return TopKEmbedding(self.histories.n_items, config["embedding_size"], config["value_dtype"])
 
     @classmethod
     def check_options(cls, config) -> None:
@@ -89,6 +89,8 @@ class ELSA(GeneralRecommender):
         require_number(config, "nadam_epsilon", above=0)
         if not isinstance(config["learning_rate_decay"], bool):
             raise OptionError(f"learning_rate_decay is {config['learning_rate_decay']!r}, but must be True or False")
+        if config["value_dtype"] not in VALUE_DTYPES:
+            raise OptionError(f"value_dtype is {config['value_dtype']!r}, but must be {' or '.join(VALUE_DTYPES)}")
         if config["embedding_form"] not in ("auto", "dense", "compact"):
             raise OptionError(f"embedding_form is {config['embedding_form']!r}, but must be auto, dense or compact")
         cls.schedule_of(config)

@@ -69,4 +69,5 @@ class ELSASAE(ELSA):
 
     def _resize(self, width):
         if width != self.item_embedding.embedding_size:
-            self.item_embedding = TopKEmbedding(self.item_embedding.n_items, width).to(self.device)
+            layer = self.item_embedding
+            self.item_embedding = TopKEmbedding(layer.n_items, width, layer.value_dtype).to(self.device)

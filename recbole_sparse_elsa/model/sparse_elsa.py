@@ -48,7 +48,7 @@ class SparseELSA(ELSA):
         if config["start_k"] is None:
             return super()._new_embedding(config)
         start = neighbour_start(self.histories, config["embedding_size"], self.pruning_schedule.k_at(0))
-        return TopKEmbedding(self.histories.n_items, config["embedding_size"], start)
+        return TopKEmbedding(self.histories.n_items, config["embedding_size"], config["value_dtype"], start)
 
     @classmethod
     def check_options(cls, config) -> None:

@@ -184,7 +184,7 @@ def test_built_in_models_keep_their_defaults(checkerboard):
     "options, message",
     [
         ({"k": 0}, "k is 0, but must be a whole number of at least 1"),
-        ({"k": 600}, r"k is 600, but must lie in \[1, embedding_size\], and embedding_size is 512"),
+        ({"k": 5000}, r"k is 5000, but must lie in \[1, embedding_size\], and embedding_size is 4096"),
         ({"pruning_schedule": "cubic"}, "pruning_schedule is 'cubic', but must be one of exponential"),
         ({"pruning_schedule": "stepwise", "stepwise_k": [16, 64]}, "stepwise_k is .* must not rise"),
         ({"pruning_schedule": "stepwise", "stepwise_k": [16, 8]}, "first value must be at least k, the target"),
@@ -197,7 +197,8 @@ def test_built_in_models_keep_their_defaults(checkerboard):
         ({"nadam_epsilon": 0}, "nadam_epsilon is 0, but must be a finite number above 0"),
         ({"restart": "maybe"}, "restart is 'maybe', but must be True or False"),
         ({"save_step": -1}, "save_step is -1, but must be a whole number of at least 0"),
-        ({"epochs": 3}, "epochs is 3, but must be at least"),
+        ({"epochs": 2}, "epochs is 2, but must be at least 3: the pruning schedule reaches k = 32 after 2 epochs"),
+        ({"start_k": "big"}, "start_k is 'big', but must be a whole number in .*, none or auto"),
         ({"learner": "lion"}, "learner is lion, but must be one of adam, .*nadam for SparseELSA"),
     ],
 )

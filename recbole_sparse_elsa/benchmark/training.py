@@ -27,7 +27,13 @@ _DENSE_MASKED, _PAPER_SCHEDULE, _SPARSE_START = "dense masked", "ours, the paper
 _MIXED_PRECISION = "ours, the paper's schedule, bf16"
 _COMPUTATIONS = (_DENSE_MASKED, _PAPER_SCHEDULE, _MIXED_PRECISION, _SPARSE_START)
 # The paper's, in RecBole's names; its epsilon is 1e-7 on a loss that is averaged over the items, ours is summed.
-_RECIPE = {"train_batch_size": 1024, "learning_rate": 0.1, "input_dropout": 0.0}
+_RECIPE = {
+    "train_batch_size": 1024,
+    "learning_rate": 0.1,
+    "learning_rate_decay": False,
+    "input_dropout": 0.0,
+    "popularity_exponent": 0.0,
+}
 
 _EXPLANATION = """
 SparseELSA on {dataset}{filtered}, d = {embedding_size} to k = {k}, exponential schedule with restarting and a last

@@ -67,7 +67,7 @@ class PruningSchedule:
         elif isinstance(start_k, bool) or not isinstance(start_k, int) or not k <= start_k <= embedding_size:
             raise OptionError(
                 f"start_k is {start_k!r}, but must be a whole number in [k, embedding_size], that is {k} to "
-                f"{embedding_size}"
+                f"{embedding_size}, none or auto"
             )
         if name == "stepwise":
             pruning_ks = _stepwise(k, stage_epochs, stepwise_k, {start_option: start_k})

@@ -45,7 +45,8 @@ class ELSA(GeneralRecommender):
 
         self.set_histories(dataset.inter_matrix(form="csr"))
         self.max_output = config["max_output"]
-        _require_memory(config, self.histories, self.pruning_schedule)
+        is_sparse = self.starts_sparse(config) and config["embedding_form"] != "dense"
+        _require_memory(config, self.histories, self.pruning_schedule.k_at(0) if is_sparse else None)
         self.item_embedding = self._new_embedding(config)
 
     def set_histories(self, histories) -> None:
@@ -94,6 +95,11 @@ class ELSA(GeneralRecommender):
         if config["embedding_form"] not in ("auto", "dense", "compact"):
             raise OptionError(f"embedding_form is {config['embedding_form']!r}, but must be auto, dense or compact")
         cls.schedule_of(config)
+
+    @classmethod
+    def starts_sparse(cls, config) -> bool:
+        """Whether training has no dense phase; of ELSA, never."""
+        return False
 
     @staticmethod
     def schedule_of(config) -> PruningSchedule:
@@ -149,20 +155,23 @@ class ELSA(GeneralRecommender):
         return super().load_state_dict(state_dict, *args, **kwargs)
 
 
-def _require_memory(config, histories, schedule):
-    """Raise TrainingError if a batch and the item embeddings cannot fit, before they are made."""
+def _require_memory(config, histories, start_k):
+    """Raise TrainingError if a batch and the item embeddings cannot fit, before they are made.
+
+    The embeddings start with ``start_k`` non-zeros each, or dense if it is None.
+    """
     device, d, users = config["device"], config["embedding_size"], config["train_batch_size"]
     n_items, mean_history = histories.n_items, len(histories.item_indices) / histories.n_users
     outputs = min(config["max_output"] or n_items, n_items)
     # Weight, gradient, two moments and the initial weight, the embeddings of norm 1 and their gradient.
     bytes_per_weight = 7 * 4
-    if config["start_k"] is None or config["embedding_form"] == "dense":
+    if start_k is None:
         embeddings = n_items * d * (bytes_per_weight + 1)  # and the mask
         reduced_by = f"a smaller embedding_size ({d})"
     else:
         # Rows and columns of the entries, also in the transposed order.
-        embeddings = n_items * schedule.k_at(0) * (bytes_per_weight + 28)
-        reduced_by = f"a smaller start_k ({config['start_k']})"
+        embeddings = n_items * start_k * (bytes_per_weight + 28)
+        reduced_by = f"a smaller start_k ({start_k})"
     # The predictions, user vectors and their gradient, and the interactions with their places.
     batch = users * (4 * outputs + 8 * d + 40 * mean_history)
     needed = embeddings + batch

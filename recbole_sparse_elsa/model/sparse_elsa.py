@@ -45,7 +45,7 @@ class SparseELSA(ELSA):
         return allocate_nonzeros(k, self.nonzero_shares, self.min_k, present)
 
     def _new_embedding(self, config):
-        if config["start_k"] is None:
+        if not self.starts_sparse(config):
             return super()._new_embedding(config)
         start = neighbour_start(self.histories, config["embedding_size"], self.pruning_schedule.k_at(0))
         return TopKEmbedding(self.histories.n_items, config["embedding_size"], config["value_dtype"], start)
@@ -59,6 +59,11 @@ class SparseELSA(ELSA):
         if not isinstance(config["restart"], bool):
             raise OptionError(f"restart is {config['restart']!r}, but must be True or False")
 
+    @classmethod
+    def starts_sparse(cls, config) -> bool:
+        """Whether training has no dense phase."""
+        return _start_k(config) is not None
+
     @staticmethod
     def schedule_of(config) -> PruningSchedule:
         """The pruning schedule that the options ask for."""
@@ -68,5 +73,17 @@ class SparseELSA(ELSA):
             config["k"],
             config["stage_epochs"],
             config["stepwise_k"],
-            config["start_k"],
+            _start_k(config),
         )
+
+
+def _start_k(config):
+    """Non-zeros per item embedding of a sparse start, or None for a dense one."""
+    k, width, start_k = config["k"], config["embedding_size"], config["start_k"]
+    if start_k != "auto":
+        return start_k
+    # The other schedules say themselves where they begin; what is not a number is refused by the schedule.
+    if config["pruning_schedule"] not in ("exponential", "linear") or not all(isinstance(n, int) for n in (k, width)):
+        return None
+    # Popular items need room to end with more than k non-zeros.
+    return min(max(4 * k, 128), width)

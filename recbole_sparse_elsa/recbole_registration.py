@@ -8,6 +8,7 @@ is written to its folder.
 """
 
 import contextlib
+import copy
 import functools
 import inspect
 import os
@@ -61,6 +62,8 @@ def register() -> None:
     recbole_repairs.additional_models.update(_MODEL_MODULES)
     _extend(Config, "_update_internal_config_dict", _load_our_defaults, ["self", "file"])
     _extend(Config, "_set_default_parameters", _check_our_options, ["self"])
+    parameters = ["model", "dataset", "config_file_list", "config_dict", "saved", "nproc", "world_size", "ip", "port"]
+    _wrap(quick_start, "run", _make_run, [*parameters, "group_offset"])
     for function in (run_recboles, objective_function):
         recbole_repairs.replace_everywhere(_original[function.__name__], function)
     metrics.register_metrics()
@@ -122,6 +125,20 @@ def _check_our_options(config):
     if config.model in _PRUNING_TRAINERS:
         PruningTrainer.check_schedule(config, config.model_class.schedule_of(config))
     held_out_users.check_options(config)
+
+
+def _make_run(original):
+    def run(*args, **kwargs):
+        given = inspect.signature(original).bind(*args, **kwargs)
+        given.apply_defaults()
+        options = given.arguments
+        if options["nproc"] != 1 or options["world_size"] > 0:
+            # Checked here too: what a process complains of arrives as a traceback of torch's.
+            config_dict = copy.deepcopy(options["config_dict"])
+            Config(options["model"], options["dataset"], options["config_file_list"], config_dict)
+        return original(*args, **kwargs)
+
+    return run
 
 
 # Held-out users

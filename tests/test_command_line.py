@@ -47,6 +47,7 @@ def test_built_in_models_run_too():
         (["--model=sparseelsa"], r"OptionError: .*sparseelsa.* SparseELSA"),
         (["--dataset=ml-100m"], r"DatasetError: .*ml-100m.*#2218"),
         (["--k=0"], r"OptionError: k is 0, but must be a whole number of at least 1"),
+        (["--k=0", "--nproc=2"], r"OptionError: k is 0, but must be a whole number of at least 1"),
         (["--resume=nowhere.pth"], r"CheckpointError: .*nowhere\.pth"),
         (["--config_files=nowhere.yaml"], r"OptionError: config_files: nowhere\.yaml .*not found"),
     ],

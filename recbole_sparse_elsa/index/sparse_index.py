@@ -9,7 +9,10 @@ from scipy.sparse import csr_matrix, issparse
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.index import index_file
 from recbole_sparse_elsa.index.encoding import EncodedRows, encode
-from recbole_sparse_elsa.index.posting_lists import PostingLists, best
+from recbole_sparse_elsa.index.posting_lists import PostingLists, best, places_among
+
+# With fewer items, scoring all of them is as fast as walking posting lists.
+_MANY_ITEMS = 50_000
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class SparseIndex:
 
     @cached_property
     def _posting_lists(self):
-        return PostingLists(self._encoded.decode())
+        return PostingLists(self.item_embeddings)
 
     def save(self, path) -> None:
         """Write the index as one file, whole or not at all; see `recbole_sparse_elsa.index.index_file`.
@@ -282,11 +285,15 @@ class SparseIndex:
 
     def _known(self, history):
         """The positions of a history's known items, each once, and the tokens of the unknown ones."""
-        tokens = dict.fromkeys(_listed("history", history))
-        if not all(isinstance(token, str) for token in tokens):
-            raise OptionError("history must hold item tokens, which are str")
-        known = [self._position_of[token] for token in tokens if token in self._position_of]
-        return np.array(known, dtype=np.int64), [token for token in tokens if token not in self._position_of]
+        known, unknown_items = [], []
+        for token in dict.fromkeys(_listed("history", history)):
+            if token in self._position_of:
+                known.append(self._position_of[token])
+            elif isinstance(token, str):
+                unknown_items.append(token)
+            else:
+                raise OptionError(f"history holds {token!r}, but must hold item tokens, which are str")
+        return np.array(known, dtype=np.int64), unknown_items
 
     def _position(self, item):
         if item not in self._position_of:
@@ -302,9 +309,29 @@ class SparseIndex:
         return np.bincount(rows.indices, weights=rows.data, minlength=self.embedding_size).astype(np.float32)
 
     def _scores(self, known):
-        scores = self._posting_lists.scores(self._user_vector(known))
-        scores[known] -= 1
-        return np.maximum(scores, 0, out=scores)
+        return _model_scores(self.item_embeddings, self._user_vector(known), known)
+
+    def _best(self, known, left_out, n):
+        """Positions and scores of the n best items by the model; there are as many that are not left out."""
+        user_vector = self._user_vector(known)
+        if self.n_items >= _MANY_ITEMS:
+            candidates = self._posting_lists.candidates(user_vector, n, known, left_out)
+            if candidates is not None:
+                in_history = places_among(candidates, known)
+                scores = _model_scores(self.item_embeddings[candidates], user_vector, in_history)
+                places = best(scores, n)
+                return candidates[places], scores[places]
+        scores = _model_scores(self.item_embeddings, user_vector, known)
+        scores[left_out] = -1
+        places = best(scores, n)
+        return places, scores[places]
+
+    def _most_popular(self, left_out, n):
+        """Positions and numbers of training interactions of the n most popular items."""
+        counts = self.popularity.astype(np.float64)
+        counts[left_out] = -1
+        places = best(counts, n)
+        return places, counts[places].astype(np.float32)
 
     def _left_out(self, allow, block):
         """Positions (int64) of the items that no user is to get."""
@@ -326,17 +353,20 @@ class SparseIndex:
             raise OptionError(
                 f"the index has no item of the history of {who}; if_unknown=popular gives the most popular items"
             )
-        scores = self.popularity.astype(np.float64) if by_popularity else self._scores(known)
         if mask_history:
             left_out = np.union1d(left_out, known) if len(left_out) else known
         n_left = self.n_items - len(left_out)
         if n > n_left:
             raise OptionError(f"n is {n}, but only {n_left} items are left to recommend to {who}")
-        scores[left_out] = -1
-        places = best(scores, n)
-        return Recommendations(
-            self.item_tokens[places], scores[places].astype(np.float32), unknown_items, by_popularity
-        )
+        places, scores = self._most_popular(left_out, n) if by_popularity else self._best(known, left_out, n)
+        return Recommendations(self.item_tokens[places], scores, unknown_items, by_popularity)
+
+
+def _model_scores(item_embeddings, user_vector, in_history):
+    """``relu(x Â Âᵀ - x)`` of the items of these rows, of which some (positions) are in the history."""
+    scores = item_embeddings @ user_vector
+    scores[in_history] -= 1
+    return np.maximum(scores, 0, out=scores)
 
 
 def _require_whole_number(n):

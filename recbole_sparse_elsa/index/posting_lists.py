@@ -67,16 +67,17 @@ class PostingLists:
 
     def _divide(self, magnitudes):
         """The dimensions whose lists are walked (falling), and a bound of what the others can add to a score."""
-        order = np.argsort(-magnitudes)
+        active = np.flatnonzero(magnitudes)
+        order = active[np.argsort(-magnitudes[active])]
         squares = np.square(magnitudes[order], dtype=np.float64)
         # The sum of as many squares as an item has non-zeros, from each place on.
         sums = np.concatenate([[0], np.cumsum(squares)])
         ends = np.minimum(np.arange(len(squares)) + self._longest_row, len(squares))
         bounds = np.sqrt(np.maximum(sums[ends] - sums[:-1], 0))
-        n_walked = int(np.argmax(np.append(bounds, 0) <= _SHARE_LEFT_OUT * bounds[0]))
-        left = bounds[n_walked] if n_walked < len(bounds) else 0
+        bounds = np.append(bounds, 0)
+        n_walked = int(np.argmax(bounds <= _SHARE_LEFT_OUT * bounds[0]))
         # Partial scores and the sums of squares are rounded, too.
-        return np.sort(order[:n_walked])[::-1], left + 1e-4 * bounds[0]
+        return np.sort(order[:n_walked])[::-1], bounds[n_walked] + 1e-4 * bounds[0]
 
     def _product(self, dimensions, user_vector):
         """Products with the posting lists of some dimensions, which fall: float32, shape ``(n_items,)``."""
@@ -123,5 +124,5 @@ def lower_bound(scores, n) -> float:
     length = len(scores) // n_parts
     if length < 2:
         return np.partition(scores, len(scores) - n)[len(scores) - n]
-    maxima = scores[: n_parts * length].reshape(n_parts, length).max(axis=1)
+    maxima = scores[: n_parts * length].reshape(length, n_parts).max(axis=0)
     return np.partition(maxima, n_parts - n)[n_parts - n]

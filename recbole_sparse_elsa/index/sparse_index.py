@@ -285,15 +285,14 @@ class SparseIndex:
 
     def _known(self, history):
         """The positions of a history's known items, each once, and the tokens of the unknown ones."""
-        known, unknown_items = [], []
-        for token in dict.fromkeys(_listed("history", history)):
-            if token in self._position_of:
-                known.append(self._position_of[token])
-            elif isinstance(token, str):
-                unknown_items.append(token)
-            else:
-                raise OptionError(f"history holds {token!r}, but must hold item tokens, which are str")
-        return np.array(known, dtype=np.int64), unknown_items
+        tokens = list(dict.fromkeys(_listed("history", history)))
+        positions = list(map(self._position_of.get, tokens))
+        if None not in positions:
+            return np.array(positions, dtype=np.int64), []
+        unknown_items = [token for token, position in zip(tokens, positions) if position is None]
+        if not all(isinstance(token, str) for token in unknown_items):
+            raise OptionError("history must hold item tokens, which are str")
+        return np.array([position for position in positions if position is not None], dtype=np.int64), unknown_items
 
     def _position(self, item):
         if item not in self._position_of:
@@ -301,12 +300,12 @@ class SparseIndex:
         return self._position_of[item]
 
     def _row(self, position):
-        row = self._encoded.decode(np.array([position]))
-        return row.indices, row.data
+        values, columns, _ = self._encoded.decode_entries(np.array([position]))
+        return columns, values
 
     def _user_vector(self, known):
-        rows = self._encoded.decode(known)
-        return np.bincount(rows.indices, weights=rows.data, minlength=self.embedding_size).astype(np.float32)
+        values, columns, _ = self._encoded.decode_entries(known)
+        return np.bincount(columns, weights=values, minlength=self.embedding_size).astype(np.float32)
 
     def _scores(self, known):
         return _model_scores(self.item_embeddings, self._user_vector(known), known)
@@ -335,6 +334,8 @@ class SparseIndex:
 
     def _left_out(self, allow, block):
         """Positions (int64) of the items that no user is to get."""
+        if allow is None and block is None:
+            return np.empty(0, dtype=np.int64)
         left_out = np.zeros(self.n_items, dtype=bool)
         if allow is not None:
             left_out[:] = True

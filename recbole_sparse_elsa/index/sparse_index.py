@@ -172,6 +172,22 @@ class SparseIndex:
         """
         return index_file.read(path, cls._of)
 
+    def __contains__(self, item) -> bool:
+        """Whether the index has an item (its token)."""
+        return item in self._position_of
+
+    def position(self, item) -> int:
+        """Where an item stands: its row of ``item_embeddings``.
+
+        Raises
+        ------
+        OptionError
+            The index does not have it.
+        """
+        if item not in self._position_of:
+            raise OptionError(f"the index does not have item {item!r}")
+        return self._position_of[item]
+
     def user_vector(self, history) -> np.ndarray:
         """The sum of the embeddings of the known items of a history: float32, shape ``(embedding_size,)``.
 
@@ -243,7 +259,7 @@ class SparseIndex:
         OptionError
             The index does not have the item, or has fewer than n others.
         """
-        self._position(item)
+        self.position(item)
         return self.recommend([item], n)
 
     def explain(self, history, item) -> Explanation:
@@ -261,7 +277,7 @@ class SparseIndex:
         OptionError
             The index does not have the item, or none of the history's.
         """
-        position = self._position(item)
+        position = self.position(item)
         known, _ = self._known(history)
         if len(known) == 0:
             raise OptionError("explain: the index has no item of this history")
@@ -293,11 +309,6 @@ class SparseIndex:
         if not all(isinstance(token, str) for token in unknown_items):
             raise OptionError("history must hold item tokens, which are str")
         return np.array([position for position in positions if position is not None], dtype=np.int64), unknown_items
-
-    def _position(self, item):
-        if item not in self._position_of:
-            raise OptionError(f"the index does not have item {item!r}")
-        return self._position_of[item]
 
     def _row(self, position):
         values, columns, _ = self._encoded.decode_entries(np.array([position]))

@@ -11,7 +11,7 @@ from recbole_sparse_elsa import report
 from recbole_sparse_elsa.checkpoint import read_checkpoint
 from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
 from recbole_sparse_elsa.index import SparseIndex
-from recbole_sparse_elsa.index.encoding import ENCODINGS
+from recbole_sparse_elsa.index.encoding import ENCODINGS, smallest_unsigned
 from recbole_sparse_elsa.index.from_checkpoint import find_data, index_from_checkpoint
 
 _K = 16
@@ -20,7 +20,7 @@ _METRIC = "ndcg@100"
 _EXPLANATION = """
 NDCG@100 on the test data of {name}, by RecBole's evaluation, with the item embeddings as each encoding gives them back
 ({nonzeros:.4g} non-zeros an item, d = {embedding_size}). Sizes are those of index files, all included; "without tokens"
-is without the items' tokens.
+is without the items' tokens and their lengths.
 """
 
 
@@ -136,7 +136,8 @@ def _row(folder, index, ndcg, ndcg_of_float32):
     file = os.path.join(folder, f"{index.encoding}.index")
     index.save(file)
     n_bytes = os.path.getsize(file)
-    n_token_bytes = sum(len(token.encode()) for token in index.item_tokens)
+    lengths = [len(token.encode()) for token in index.item_tokens]
+    n_token_bytes = sum(lengths) + len(lengths) * smallest_unsigned(max(lengths)).itemsize
     return EncodingLoss(
         index.encoding,
         ndcg,

@@ -390,7 +390,10 @@ def _listed(name, tokens):
     """The tokens as a list; one str, whose letters would be taken for tokens, is refused."""
     if isinstance(tokens, str):
         raise OptionError(f"{name} is the text {tokens!r}, but must be a list of item tokens")
-    return list(tokens)
+    try:
+        return list(tokens)
+    except TypeError:
+        raise OptionError(f"{name} is {tokens!r}, but must be a list of item tokens") from None
 
 
 def _tokens(item_tokens):

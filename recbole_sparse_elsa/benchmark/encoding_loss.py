@@ -9,13 +9,14 @@ from recbole.config import Config
 
 from recbole_sparse_elsa import report
 from recbole_sparse_elsa.checkpoint import read_checkpoint
+from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
 from recbole_sparse_elsa.index import SparseIndex
 from recbole_sparse_elsa.index.encoding import ENCODINGS, smallest_unsigned
 from recbole_sparse_elsa.index.from_checkpoint import find_data, index_from_checkpoint
 
 _K = 16
-_METRIC = "ndcg@100"
+_TOP = 100
 
 _EXPLANATION = """
 NDCG@100 on the test data of {name}, by RecBole's evaluation, with the item embeddings as each encoding gives them back
@@ -74,11 +75,20 @@ def encoding_losses(checkpoint=None, data_path=None) -> EncodingLosses:
         A RecBole checkpoint; by default a SparseELSA with 16 non-zeros is trained on ml-100k.
     data_path : str, optional
         As of `index_from_checkpoint`.
+
+    Raises
+    ------
+    OptionError
+        The model has fewer than 100 items.
+    CheckpointError, DatasetError
+        See `index_from_checkpoint`.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         if checkpoint is None:
             checkpoint = _train(folder)
         index = index_from_checkpoint(checkpoint, data_path=data_path)
+        if index.n_items < _TOP:
+            raise OptionError(f"checkpoint {checkpoint} holds {index.n_items} items, but NDCG@100 needs at least {_TOP}")
         config = _evaluation_config(read_checkpoint(checkpoint, "cpu")["config"], data_path)
         data = load_data(config)
         with away_from_the_command_line():
@@ -90,7 +100,8 @@ def encoding_losses(checkpoint=None, data_path=None) -> EncodingLosses:
                 )
                 _load(trainer.model.item_embedding, encoded.item_embeddings)
                 result = trainer.evaluate(data.test_data, load_best_model=False, show_progress=False)
-                rows.append(_row(folder, encoded, result[_METRIC], rows[0].ndcg if rows else result[_METRIC]))
+                ndcg = result[f"ndcg@{_TOP}"]
+                rows.append(_row(folder, encoded, ndcg, rows[0].ndcg if rows else ndcg))
             trainer.tensorboard.close()
     explanation = report.paragraph(
         _EXPLANATION,
@@ -114,7 +125,7 @@ def _train(folder):
 
 def _evaluation_config(config, data_path):
     find_data(config, data_path)
-    config["metrics"], config["topk"], config["valid_metric"] = ["NDCG"], [100], "NDCG@100"
+    config["metrics"], config["topk"], config["valid_metric"] = ["NDCG"], [_TOP], f"NDCG@{_TOP}"
     config["metric_decimal_place"] = 10
     config["resume"] = None
     return config

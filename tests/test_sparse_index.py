@@ -134,7 +134,7 @@ def test_popular_items_need_their_popularity():
         (csr_matrix([[1.0, 0], [np.nan, 1]]), {}, "not finite"),
         (csr_matrix([[1.0, 0], [np.inf, 1]]), {}, "not finite"),
         (csr_matrix((0, 3)), {"item_tokens": []}, "at least one item"),
-        (csr_matrix((2, 2**24 + 1)), {}, "16777217 latent dimensions, but an index holds at most 16777216"),
+        (csr_matrix((2, 2**20 + 1)), {}, "1048577 latent dimensions, but an index holds at most 1048576"),
         (csr_matrix(np.eye(3)), {}, "2 item_tokens for 3 rows"),
         (csr_matrix(np.eye(2)), {"item_tokens": ["a", "a"]}, "distinct, but 'a' occurs twice"),
         (csr_matrix(np.eye(2)), {"item_tokens": [1, 2]}, "item_tokens must be str"),

@@ -205,7 +205,7 @@ def _methods(cell, options, item_embeddings):
     try:
         import faiss
     except ImportError:
-        notes.append('FAISS is not installed and is left out; run: pip install "recbole_sparse_elsa[ncl]"')
+        notes.append('FAISS is not installed and is left out; run: pip install "recbole_sparse_elsa[faiss]"')
     else:
         faiss.omp_set_num_threads(1)
         if _fits(dense_bytes):

@@ -256,6 +256,14 @@ def test_posting_lists_give_what_scoring_every_item_gives(seed, n, n_nonzeros, m
     assert found.scores.tolist() == expected.scores.tolist()
 
 
+def test_posting_lists_with_rows_and_users_without_a_non_zero(monkeypatch):
+    monkeypatch.setattr(sparse_index, "_MANY_ITEMS", 0)
+    for rows in (csr_matrix([[0.0, 0], [0, 0], [3, 4], [0, 1]]), csr_matrix((4, 2))):
+        index = SparseIndex(rows, ["a", "b", "c", "d"])
+        found = index.recommend(["a", "b"], 2)
+        assert found.items.tolist() == ["c", "d"] and found.scores.tolist() == [0, 0]
+
+
 def test_posting_lists_leave_few_items_to_score():
     """The test above would also pass if they never found anything."""
     rng = np.random.default_rng(0)

@@ -85,9 +85,10 @@ class PostingLists:
         magnitudes = np.abs(user_vector)
         dimensions = np.flatnonzero(magnitudes)[::-1]
         magnitudes = magnitudes[dimensions].astype(np.float64)
-        # By the Cauchy-Schwarz inequality: a row has norm 1 and not more entries than the longest.
+        # The Cauchy-Schwarz inequality: a row has norm 1, and not more entries than the longest.
         highest_score = np.sqrt(np.sort(np.square(magnitudes))[-self._longest_row :].sum())
         left = _SHARE_LEFT_OUT * highest_score
+        # An item stands in as many lists as it has entries, and each posting left out adds at most its share of this.
         n_parts = np.searchsorted(-_HIGHEST_IN_PART, -left / (self._longest_row * magnitudes))
         starts = self._lists.indptr[dimensions * _PARTS]
         ends = self._lists.indptr[dimensions * _PARTS + n_parts]

@@ -11,7 +11,7 @@ from scipy.sparse import csc_matrix, csr_matrix
 
 # What the postings that are not walked may add to a score, as a share of the highest score that any item of norm 1
 # could have. More leaves fewer postings to walk and more items to score in full.
-_SHARE_LEFT_OUT = 0.08
+_SHARE_LEFT_OUT = 0.06
 # With more candidates than this share of the items, or more postings than that of all, scoring all items is faster.
 _MOST_CANDIDATES = 0.1
 _MOST_POSTINGS = 0.5

@@ -19,3 +19,7 @@ class CheckpointError(UserError, RuntimeError):
 
 class TrainingError(UserError, RuntimeError):
     """Training cannot begin, or cannot go on, with these options."""
+
+
+class IndexFileError(UserError, RuntimeError):
+    """An index file cannot be read, is damaged, or was written in another version of the format."""

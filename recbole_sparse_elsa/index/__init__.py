@@ -1,0 +1,5 @@
+"""A retrieval index over sparse item embeddings (method page, section 6); it imports numpy and SciPy only."""
+
+from recbole_sparse_elsa.index.sparse_index import Explanation, Recommendations, SparseIndex
+
+__all__ = ["Explanation", "Recommendations", "SparseIndex"]

@@ -1,0 +1,141 @@
+"""How item embeddings are held: values in 1, 2 or 4 bytes, columns in the smallest unsigned type that holds them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from recbole_sparse_elsa.errors import OptionError
+
+# Bytes a value: 4, 2 and 1.
+ENCODINGS = {"float32": np.float32, "float16": np.float16, "int8": np.int8}
+# A user's vector has a number for each, and the posting lists 16: a small file must not ask for more memory than that.
+MOST_DIMENSIONS = 2**20
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """Item embeddings, row by row, in a few bytes a non-zero.
+
+    A row is stored up to a factor, since decoding scales it to norm 1: int8 needs no scale of its own.
+
+    Attributes
+    ----------
+    values : numpy.ndarray
+        float32, float16 or int8, shape ``(n_nonzeros,)``.
+    columns : numpy.ndarray
+        uint8, uint16 or uint32, same shape: the latent dimension of each value, rising within a row.
+    row_pointers : numpy.ndarray
+        int64, shape ``(n_items + 1,)``.
+    embedding_size : int
+        Number of latent dimensions.
+    """
+
+    values: np.ndarray
+    columns: np.ndarray
+    row_pointers: np.ndarray
+    embedding_size: int
+
+    @property
+    def encoding(self) -> str:
+        """The name of the values' type, one of ``ENCODINGS``."""
+        return self.values.dtype.name
+
+    def have_a_norm(self) -> bool:
+        """Whether every row that has an entry can be scaled to norm 1, or, as float32, is so already."""
+        norms = _norms(self.values, self.row_pointers)
+        return bool((np.abs(norms - 1) < 1e-3).all() if self.encoding == "float32" else (norms > 0).all())
+
+    def decode(self, rows=None) -> csr_matrix:
+        """The item embeddings, or some of them: float32, shape ``(n_rows, embedding_size)``, rows of norm 1.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray, optional
+            Integers; all rows by default.
+        """
+        values, columns, pointers = self.decode_entries(rows)
+        index_type = np.int32 if len(values) < 2**31 else np.int64
+        shape = (len(pointers) - 1, self.embedding_size)
+        return csr_matrix((values, columns.astype(index_type), pointers.astype(index_type)), shape=shape)
+
+    def decode_entries(self, rows=None):
+        """The arrays of `decode`: values, columns (in their own type) and row pointers (int64)."""
+        if rows is None:
+            pointers, values, columns = self.row_pointers, self.values, self.columns
+        else:
+            starts = self.row_pointers[rows]
+            lengths = self.row_pointers[rows + 1] - starts
+            pointers = np.concatenate([[0], lengths.cumsum()])
+            entries = np.arange(pointers[-1]) + np.repeat(starts - pointers[:-1], lengths)
+            values, columns = self.values[entries], self.columns[entries]
+        if self.encoding != "float32":
+            values = values.astype(np.float32)
+            values /= np.repeat(_norms(values, pointers).astype(np.float32), np.diff(pointers))
+        return values, columns, pointers
+
+
+def encode(item_embeddings, encoding) -> EncodedRows:
+    """Scale item embeddings to norm 1 and encode them.
+
+    float16 rounds each value to 11 significant bits, int8 to 127 steps of the row's largest magnitude.
+
+    Parameters
+    ----------
+    item_embeddings : scipy.sparse matrix or array
+        Shape ``(n_items, embedding_size)``, any real type. A row without a non-zero stays so.
+    encoding : str
+        float32, float16 or int8.
+
+    Raises
+    ------
+    OptionError
+        Unknown encoding, a value that is not finite, or more latent dimensions than an index can hold.
+    """
+    if encoding not in ENCODINGS:
+        raise OptionError(f"encoding is {encoding!r}, but must be {', '.join(ENCODINGS)}")
+    if item_embeddings.shape[1] > MOST_DIMENSIONS:
+        raise OptionError(
+            f"the item embeddings have {item_embeddings.shape[1]} latent dimensions, but an index holds at most "
+            f"{MOST_DIMENSIONS}"
+        )
+    rows = csr_matrix(item_embeddings, copy=True)
+    rows.sum_duplicates()
+    rows.eliminate_zeros()
+    if not np.isfinite(rows.data).all():
+        raise OptionError("the item embeddings hold values that are not finite")
+    pointers = rows.indptr.astype(np.int64)
+    values = _scaled(rows.data, pointers)
+    if encoding == "int8":
+        largest = _per_row(np.maximum, np.abs(values), pointers)
+        values = np.rint(values * np.repeat(127 / largest, np.diff(pointers)))
+    columns = rows.indices.astype(smallest_unsigned(max(rows.shape[1] - 1, 0)))
+    return EncodedRows(values.astype(ENCODINGS[encoding]), columns, pointers, rows.shape[1])
+
+
+def smallest_unsigned(largest) -> np.dtype:
+    """The smallest unsigned integer type that holds ``largest``."""
+    return np.min_scalar_type(int(largest))
+
+
+def _scaled(values, pointers):
+    """The values with rows of norm 1; float32 rows that have it to rounding keep their very values."""
+    wide = values.astype(np.float64)
+    largest = np.repeat(_per_row(np.maximum, np.abs(wide), pointers), np.diff(pointers))
+    norms = _norms(wide / largest, pointers) * _per_row(np.maximum, np.abs(wide), pointers)  # no overflow in squares
+    norms[np.abs(norms - 1) < 1e-6] = 1
+    return wide / np.repeat(norms, np.diff(pointers))
+
+
+def _norms(values, pointers):
+    """float64, one for each row; 1 for a row without entries."""
+    return np.sqrt(_per_row(np.add, np.square(values, dtype=np.float64), pointers))
+
+
+def _per_row(reduce, values, pointers):
+    """Reduce the entries of each row by a ufunc: 1 for a row without entries."""
+    results = np.ones(len(pointers) - 1)
+    nonempty = np.flatnonzero(np.diff(pointers))
+    if len(nonempty):
+        results[nonempty] = reduce.reduceat(values, pointers[nonempty])
+    return results

@@ -1,0 +1,417 @@
+"""The retrieval index: recommendations for any user from a history of items, and why."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.sparse import csr_matrix, issparse
+
+from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.index import index_file
+from recbole_sparse_elsa.index.encoding import EncodedRows, encode
+from recbole_sparse_elsa.index.posting_lists import PostingLists, best, places_among
+
+# With fewer items, scoring all of them is as fast as walking posting lists.
+_MANY_ITEMS = 50_000
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """Items for one user, best first.
+
+    Attributes
+    ----------
+    items : numpy.ndarray
+        Tokens (str), shape ``(n,)``.
+    scores : numpy.ndarray
+        float32, same shape: the model's scores, or numbers of training interactions where ``by_popularity``.
+    unknown_items : list of str
+        Items of the history that the index does not have, and that were skipped.
+    by_popularity : bool
+        Whether these are the most popular items, because no item of the history is known.
+    """
+
+    items: np.ndarray
+    scores: np.ndarray
+    unknown_items: list
+    by_popularity: bool = False
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What made the score of an item: its parts by item of the history, and by latent dimension.
+
+    Both kinds of parts add up to the score before the relu, to rounding.
+
+    Attributes
+    ----------
+    item : str
+        The item that is explained.
+    score : float
+        The model's score.
+    history_items : numpy.ndarray
+        Tokens (str) of the known items of the history, without the item itself: the largest part first.
+    history_parts : numpy.ndarray
+        float32, same shape: the cosine similarity of each with the item.
+    dimensions : numpy.ndarray
+        int64: the latent dimensions in which both the user and the item are active, the largest magnitude first.
+    dimension_parts : numpy.ndarray
+        float32, same shape: the user's weight times the item's.
+    """
+
+    item: str
+    score: float
+    history_items: np.ndarray
+    history_parts: np.ndarray
+    dimensions: np.ndarray
+    dimension_parts: np.ndarray
+
+
+class SparseIndex:
+    """Exact retrieval by sparse item embeddings for users known only by their history (method page, section 6).
+
+    Scores are the model's: ``relu(x Â Âᵀ - x)`` for a history ``x``, where ``Â`` are the item embeddings of norm 1.
+    Of items with equal scores, also with the score 0, the one that stands earlier in the index comes first.
+
+    Parameters
+    ----------
+    item_embeddings : scipy.sparse matrix or array
+        Shape ``(n_items, embedding_size)``, any real type, rows of any length. Rows are scaled to L2 norm 1; a row
+        without a non-zero stays so, and its item scores 0.
+    item_tokens : sequence of str
+        The distinct tokens of the items, shape ``(n_items,)``.
+    encoding : str
+        How values are held: float32, float16 or int8 (4, 2 or 1 bytes).
+    popularity : array of int, optional
+        Number of training interactions of each item, shape ``(n_items,)``, for users without a known item.
+
+    Attributes
+    ----------
+    item_tokens : numpy.ndarray
+        str objects, shape ``(n_items,)``.
+    popularity : numpy.ndarray or None
+        int64, shape ``(n_items,)``.
+    encoding : str
+        float32, float16 or int8.
+
+    Raises
+    ------
+    OptionError
+        An argument is not as described.
+    """
+
+    def __init__(self, item_embeddings, item_tokens, *, encoding="float32", popularity=None):
+        if not issparse(item_embeddings) or item_embeddings.ndim != 2:
+            raise OptionError("item_embeddings must be a SciPy sparse matrix of items x latent dimensions")
+        if item_embeddings.dtype.kind not in "fiu":
+            raise OptionError(f"item_embeddings are of type {item_embeddings.dtype}, but must be real numbers")
+        self._set(encode(item_embeddings, encoding), _tokens(item_tokens), popularity)
+
+    @classmethod
+    def _of(cls, encoded: EncodedRows, item_tokens, popularity):
+        index = cls.__new__(cls)
+        index._set(encoded, item_tokens, popularity)
+        return index
+
+    def _set(self, encoded, item_tokens, popularity):
+        self._encoded = encoded
+        self.item_tokens = item_tokens
+        self.encoding = encoded.encoding
+        self._position_of = {token: position for position, token in enumerate(item_tokens)}
+        n_items = len(encoded.row_pointers) - 1
+        if n_items == 0:
+            raise OptionError("item_embeddings have no row, but an index needs at least one item")
+        if len(item_tokens) != n_items:
+            raise OptionError(f"there are {len(item_tokens)} item_tokens for {n_items} rows of item_embeddings")
+        if len(self._position_of) < n_items:
+            raise OptionError(f"item_tokens must be distinct, but {_first_repeated(item_tokens)!r} occurs twice")
+        self.popularity = None if popularity is None else _counts(popularity, n_items)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        return len(self.item_tokens)
+
+    @property
+    def embedding_size(self) -> int:
+        """Number of latent dimensions."""
+        return self._encoded.embedding_size
+
+    @property
+    def n_nonzeros(self) -> int:
+        """Number of non-zeros of all item embeddings."""
+        return len(self._encoded.values)
+
+    @cached_property
+    def item_embeddings(self) -> csr_matrix:
+        """The item embeddings as they are decoded: float32, shape ``(n_items, embedding_size)``, rows of norm 1."""
+        return self._encoded.decode()
+
+    @cached_property
+    def _posting_lists(self):
+        return PostingLists(self.item_embeddings)
+
+    def save(self, path) -> None:
+        """Write the index as one file, whole or not at all; see `recbole_sparse_elsa.index.index_file`.
+
+        Raises
+        ------
+        OptionError
+            The file cannot be written.
+        """
+        index_file.write(path, self._encoded, self.item_tokens, self.popularity)
+
+    @classmethod
+    def load(cls, path) -> "SparseIndex":
+        """Read an index that `save` wrote. No pickle is involved, so that the file need not be trusted.
+
+        Raises
+        ------
+        IndexFileError
+            The file is missing, damaged, or of another version of the format.
+        """
+        return index_file.read(path, cls._of)
+
+    def __contains__(self, item) -> bool:
+        """Whether the index has an item (its token)."""
+        return item in self._position_of
+
+    def position(self, item) -> int:
+        """Where an item stands: its row of ``item_embeddings``.
+
+        Raises
+        ------
+        OptionError
+            The index does not have it.
+        """
+        if item not in self._position_of:
+            raise OptionError(f"the index does not have item {item!r}")
+        return self._position_of[item]
+
+    def user_vector(self, history) -> np.ndarray:
+        """The sum of the embeddings of the known items of a history: float32, shape ``(embedding_size,)``.
+
+        Parameters
+        ----------
+        history : sequence of str
+            Item tokens. Repeated ones count once, and those that the index does not have not at all.
+        """
+        return self._user_vector(self._known(history)[0])
+
+    def scores(self, history) -> np.ndarray:
+        """The model's scores of all items, ``relu(x Â Âᵀ - x)``: float32, shape ``(n_items,)``.
+
+        Parameters
+        ----------
+        history : sequence of str
+            As of `user_vector`.
+        """
+        return self._scores(self._known(history)[0])
+
+    def recommend(self, history, n, *, mask_history=True, allow=None, block=None, if_unknown="error"):
+        """The n best items for one user or for each of several.
+
+        Parameters
+        ----------
+        history : sequence of str, or sequence of sequences of str
+            The item tokens of a user, or of each user of a batch.
+        n : int
+            Number of items, at least 1.
+        mask_history : bool
+            Leave out the items of the history.
+        allow : iterable of str, optional
+            Only these items are recommended; tokens that the index does not have are passed over.
+        block : iterable of str, optional
+            These items are not recommended; tokens that the index does not have are passed over.
+        if_unknown : str
+            What a user without any known item gets: "error", or "popular" for the most popular items.
+
+        Returns
+        -------
+        Recommendations or list of Recommendations
+            A list for a batch.
+
+        Raises
+        ------
+        OptionError
+            An argument is not as described, fewer than n items are left to recommend, or a user without any known item
+            is to be an error.
+        """
+        _require_whole_number(n)
+        if if_unknown not in ("error", "popular"):
+            raise OptionError(f"if_unknown is {if_unknown!r}, but must be error or popular")
+        if if_unknown == "popular" and self.popularity is None:
+            raise OptionError("if_unknown is popular, but this index was made without the popularity of its items")
+        history = _listed("history", history)
+        left_out = self._left_out(allow, block)
+        if history and not isinstance(history[0], str):
+            return [
+                self._recommend(of_user, n, mask_history, left_out, if_unknown, f"user {place} of the batch")
+                for place, of_user in enumerate(history)
+            ]
+        return self._recommend(history, n, mask_history, left_out, if_unknown, "this user")
+
+    def similar(self, item, n) -> Recommendations:
+        """The n items whose embeddings are most similar to an item's, with their cosines (0 where negative).
+
+        Raises
+        ------
+        OptionError
+            The index does not have the item, or has fewer than n others.
+        """
+        self.position(item)
+        return self.recommend([item], n)
+
+    def explain(self, history, item) -> Explanation:
+        """Which items of a history, and which latent dimensions, made the score of an item.
+
+        Parameters
+        ----------
+        history : sequence of str
+            As of `user_vector`.
+        item : str
+            Any item of the index; if the history has it, that does not count, as in the model.
+
+        Raises
+        ------
+        OptionError
+            The index does not have the item, or none of the history's.
+        """
+        position = self.position(item)
+        known, _ = self._known(history)
+        if len(known) == 0:
+            raise OptionError("explain: the index has no item of this history")
+        known = known[known != position]
+        columns, weights = self._row(position)
+        item_vector = np.zeros(self.embedding_size, dtype=np.float32)
+        item_vector[columns] = weights
+        history_parts = self._encoded.decode(known) @ item_vector
+        order = np.argsort(-history_parts, kind="stable")
+        dimension_parts = self._user_vector(known)[columns] * weights
+        active = np.argsort(-np.abs(dimension_parts), kind="stable")
+        active = active[dimension_parts[active] != 0]
+        return Explanation(
+            item=item,
+            score=float(max(dimension_parts.sum(), 0)),
+            history_items=self.item_tokens[known[order]],
+            history_parts=history_parts[order],
+            dimensions=columns[active].astype(np.int64),
+            dimension_parts=dimension_parts[active],
+        )
+
+    def _known(self, history):
+        """The positions of a history's known items, each once, and the tokens of the unknown ones."""
+        tokens = list(dict.fromkeys(_listed("history", history)))
+        positions = list(map(self._position_of.get, tokens))
+        if None not in positions:
+            return np.array(positions, dtype=np.int64), []
+        unknown_items = [token for token, position in zip(tokens, positions) if position is None]
+        if not all(isinstance(token, str) for token in unknown_items):
+            raise OptionError("history must hold item tokens, which are str")
+        return np.array([position for position in positions if position is not None], dtype=np.int64), unknown_items
+
+    def _row(self, position):
+        values, columns, _ = self._encoded.decode_entries(np.array([position]))
+        return columns, values
+
+    def _user_vector(self, known):
+        values, columns, _ = self._encoded.decode_entries(known)
+        return np.bincount(columns, weights=values, minlength=self.embedding_size).astype(np.float32)
+
+    def _scores(self, known):
+        return _model_scores(self.item_embeddings, self._user_vector(known), known)
+
+    def _best(self, known, left_out, n):
+        """Positions and scores of the n best items by the model; there are as many that are not left out."""
+        user_vector = self._user_vector(known)
+        if self.n_items >= _MANY_ITEMS:
+            candidates = self._posting_lists.candidates(user_vector, n, known, left_out)
+            if candidates is not None:
+                in_history = places_among(candidates, known)
+                scores = _model_scores(self.item_embeddings[candidates], user_vector, in_history)
+                places = best(scores, n)
+                return candidates[places], scores[places]
+        scores = _model_scores(self.item_embeddings, user_vector, known)
+        scores[left_out] = -1
+        places = best(scores, n)
+        return places, scores[places]
+
+    def _most_popular(self, left_out, n):
+        """Positions and numbers of training interactions of the n most popular items."""
+        counts = self.popularity.astype(np.float64)
+        counts[left_out] = -1
+        places = best(counts, n)
+        return places, counts[places].astype(np.float32)
+
+    def _left_out(self, allow, block):
+        """Positions (int64) of the items that no user is to get."""
+        if allow is None and block is None:
+            return np.empty(0, dtype=np.int64)
+        left_out = np.zeros(self.n_items, dtype=bool)
+        if allow is not None:
+            left_out[:] = True
+            left_out[self._positions_in("allow", allow)] = False
+        if block is not None:
+            left_out[self._positions_in("block", block)] = True
+        return np.flatnonzero(left_out)
+
+    def _positions_in(self, name, tokens):
+        return [self._position_of[token] for token in _listed(name, tokens) if token in self._position_of]
+
+    def _recommend(self, history, n, mask_history, left_out, if_unknown, who):
+        known, unknown_items = self._known(history)
+        by_popularity = len(known) == 0
+        if by_popularity and if_unknown == "error":
+            raise OptionError(
+                f"the index has no item of the history of {who}; if_unknown=popular gives the most popular items"
+            )
+        if mask_history:
+            left_out = np.union1d(left_out, known) if len(left_out) else known
+        n_left = self.n_items - len(left_out)
+        if n > n_left:
+            raise OptionError(f"n is {n}, but only {n_left} items are left to recommend to {who}")
+        places, scores = self._most_popular(left_out, n) if by_popularity else self._best(known, left_out, n)
+        return Recommendations(self.item_tokens[places], scores, unknown_items, by_popularity)
+
+
+def _model_scores(item_embeddings, user_vector, in_history):
+    """``relu(x Â Âᵀ - x)`` of the items of these rows, of which some (positions) are in the history."""
+    scores = item_embeddings @ user_vector
+    scores[in_history] -= 1
+    return np.maximum(scores, 0, out=scores)
+
+
+def _require_whole_number(n):
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise OptionError(f"n is {n!r}, but must be a whole number of at least 1")
+
+
+def _listed(name, tokens):
+    """The tokens as a list; one str, whose letters would be taken for tokens, is refused."""
+    if isinstance(tokens, str):
+        raise OptionError(f"{name} is the text {tokens!r}, but must be a list of item tokens")
+    try:
+        return list(tokens)
+    except TypeError:
+        raise OptionError(f"{name} is {tokens!r}, but must be a list of item tokens") from None
+
+
+def _tokens(item_tokens):
+    tokens = _listed("item_tokens", item_tokens)
+    if not all(isinstance(token, str) for token in tokens):
+        raise OptionError("item_tokens must be str")
+    listed = np.empty(len(tokens), dtype=object)
+    listed[:] = [str(token) for token in tokens]
+    return listed
+
+
+def _first_repeated(tokens):
+    seen = set()
+    return next(token for token in tokens if token in seen or seen.add(token))
+
+
+def _counts(popularity, n_items):
+    counts = np.asarray(popularity)
+    if counts.shape != (n_items,) or counts.dtype.kind not in "iu" or (counts < 0).any():
+        raise OptionError(f"popularity must be {n_items} whole numbers of at least 0, one for each item")
+    return counts.astype(np.int64)

@@ -38,10 +38,48 @@ class CalibratedRecall(TopkMetric):
         return np.cumsum(pos_index, axis=1) / np.minimum(cutoffs, pos_len[:, np.newaxis])
 
 
+class RareHits(TopkMetric):
+    r"""Targets among the first K recommended items that belong to the rarer half of the catalogue, per user.
+
+    .. math::
+        \mathrm{RareHits@K} = \frac{1}{|U|}\sum_{u \in U} |\hat R(u) \cap R(u) \cap I_{rare}|
+
+    The rarer half are the items with the fewest training interactions; of those with as many, the ones with the
+    smaller internal ids. The number of such targets is the same for all models of one data set, protocol and seed,
+    so the metric compares models, not data sets.
+    """
+
+    metric_need = ["rec.topk", "rec.items", "data.count_items", "data.num_items"]
+
+    def calculate_metric(self, dataobject):
+        """The averages over the users, as ``{"rarehits@k": value}`` for each k of ``topk``."""
+        is_hit, _ = self.used_info(dataobject)
+        is_rare = rarer_half(dataobject.get("data.count_items"), dataobject.get("data.num_items"))
+        hits = is_hit & is_rare[dataobject.get("rec.items").numpy()]
+        return self.topk_result("rarehits", np.cumsum(hits, axis=1))
+
+
+def rarer_half(interactions_of_item, n_items) -> np.ndarray:
+    """Whether each item belongs to the rarer half of the catalogue: bool, shape ``(n_items,)``.
+
+    Parameters
+    ----------
+    interactions_of_item : mapping of int to int
+        Number of training interactions by internal item id; that of a missing item is 0.
+    n_items : int
+        Number of items with the padding item 0, which is in neither half.
+    """
+    popularity = np.array([interactions_of_item.get(item, 0) for item in range(1, n_items)])
+    is_rare = np.zeros(n_items, dtype=bool)
+    is_rare[1 + np.argsort(popularity, kind="stable")[: (n_items - 1) // 2]] = True
+    return is_rare
+
+
 def register_metrics() -> None:
     """Let RecBole's evaluator find the metrics by name; doing it again changes nothing."""
-    name = CalibratedRecall.__name__.lower()
-    # In place: RecBole's modules hold these very dictionaries.
-    register.metrics_dict[name] = CalibratedRecall
-    register.metric_information[name] = CalibratedRecall.metric_need
-    register.metric_types[name] = CalibratedRecall.metric_type
+    for metric in (CalibratedRecall, RareHits):
+        name = metric.__name__.lower()
+        # In place: RecBole's modules hold these very dictionaries.
+        register.metrics_dict[name] = metric
+        register.metric_information[name] = metric.metric_need
+        register.metric_types[name] = metric.metric_type

@@ -2,16 +2,19 @@
 
 import math
 import sys
+from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import prepare
 from hypothesis import given
 from hypothesis import strategies as st
 from recbole.config import Config
 from recbole.evaluator import Collector, Evaluator
 
-from recbole_sparse_elsa.metrics import CalibratedRecall, register_metrics
+from recbole_sparse_elsa.metrics import CalibratedRecall, RareHits, register_metrics
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +95,35 @@ def test_each_user_at_each_cutoff(config):
 
 def test_is_a_metric_for_early_stopping_and_bigger_is_better(config):
     assert config["valid_metric_bigger"] is True
+
+
+@given(data=st.data())
+def test_rare_hits_agree_with_a_loop_over_users(data):
+    n_items = data.draw(st.integers(5, 11))
+    popularity = data.draw(st.lists(st.integers(0, 4), min_size=n_items, max_size=n_items))
+    recommended = [data.draw(st.permutations(range(1, n_items + 1))) for _ in range(3)]
+    targets = [data.draw(st.sets(st.integers(1, n_items), min_size=1)) for _ in range(3)]
+    rare = sorted(range(1, n_items + 1), key=lambda item: popularity[item - 1])[: n_items // 2]
+    cutoffs = [1, 3, 5]
+    is_hit = [[item in items for item in row[:5]] for row, items in zip(recommended, targets)]
+    found = {
+        "rec.topk": torch.tensor([[*hits, len(items)] for hits, items in zip(is_hit, targets)]).int(),
+        "rec.items": torch.tensor([row[:5] for row in recommended]),
+        # RecBole's counter has no items without an interaction.
+        "data.count_items": Counter({item: n for item, n in enumerate(popularity, start=1) if n}),
+        "data.num_items": n_items + 1,
+    }
+    metric = RareHits({"topk": cutoffs, "metric_decimal_place": 12})
+    result = metric.calculate_metric(SimpleNamespace(get=found.__getitem__))
+    for k in cutoffs:
+        hits = [len(set(row[:k]) & items & set(rare)) for row, items in zip(recommended, targets)]
+        assert result[f"rarehits@{k}"] == pytest.approx(sum(hits) / 3)
+
+
+def test_rare_hits_through_a_run(checkerboard):
+    run = prepare("SparseELSA", checkerboard, metrics=["RareHits", "Hit"], topk=[10], valid_metric="Hit@10")
+    run.trainer.fit(run.train_data, run.valid_data)
+    assert 0 < run.trainer.evaluate(run.test_data)["rarehits@10"] < 1
 
 
 def test_registering_again_changes_nothing():

@@ -6,11 +6,21 @@ import sys
 import recbole_sparse_elsa
 from recbole_sparse_elsa import benchmark, convert, leaderboard, search
 from recbole_sparse_elsa.errors import OptionError, UserError
+from recbole_sparse_elsa.index import commands as index_commands
 from recbole_sparse_elsa.leaderboard import write_report
 from recbole_sparse_elsa.segments import homepage_command, segments_command
 
 # Each module has add_subcommand(subparsers), which sets the function that runs its subcommand as the default of "run".
-_SUBCOMMANDS = (convert, search, leaderboard, write_report, segments_command, homepage_command, benchmark)
+_SUBCOMMANDS = (
+    convert,
+    search,
+    leaderboard,
+    write_report,
+    index_commands,
+    segments_command,
+    homepage_command,
+    benchmark,
+)
 
 
 class _Parser(argparse.ArgumentParser):

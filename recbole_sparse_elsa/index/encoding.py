@@ -9,8 +9,8 @@ from recbole_sparse_elsa.errors import OptionError
 
 # Bytes a value: 4, 2 and 1.
 ENCODINGS = {"float32": np.float32, "float16": np.float16, "int8": np.int8}
-# SciPy's products count columns in int32.
-MOST_DIMENSIONS = 2**31 - 1
+# A user's vector has a number for each, so a small file must not ask for more (2**24 float64 take 128 MiB).
+MOST_DIMENSIONS = 2**24
 
 
 @dataclass(frozen=True)
@@ -54,19 +54,25 @@ class EncodedRows:
         rows : numpy.ndarray, optional
             Integers; all rows by default.
         """
+        values, columns, pointers = self.decode_entries(rows)
+        index_type = np.int32 if len(values) < 2**31 else np.int64
+        shape = (len(pointers) - 1, self.embedding_size)
+        return csr_matrix((values, columns.astype(index_type), pointers.astype(index_type)), shape=shape)
+
+    def decode_entries(self, rows=None):
+        """The arrays of `decode`: values, columns (in their own type) and row pointers (int64)."""
         if rows is None:
             pointers, values, columns = self.row_pointers, self.values, self.columns
         else:
-            lengths = self.row_pointers[rows + 1] - self.row_pointers[rows]
-            pointers = np.concatenate([[0], np.cumsum(lengths)])
-            entries = np.arange(pointers[-1]) + np.repeat(self.row_pointers[rows] - pointers[:-1], lengths)
+            starts = self.row_pointers[rows]
+            lengths = self.row_pointers[rows + 1] - starts
+            pointers = np.concatenate([[0], lengths.cumsum()])
+            entries = np.arange(pointers[-1]) + np.repeat(starts - pointers[:-1], lengths)
             values, columns = self.values[entries], self.columns[entries]
         if self.encoding != "float32":
             values = values.astype(np.float32)
             values /= np.repeat(_norms(values, pointers).astype(np.float32), np.diff(pointers))
-        index_type = np.int32 if len(values) < 2**31 else np.int64
-        shape = (len(pointers) - 1, self.embedding_size)
-        return csr_matrix((values, columns.astype(index_type), pointers.astype(index_type)), shape=shape)
+        return values, columns, pointers
 
 
 def encode(item_embeddings, encoding) -> EncodedRows:

@@ -46,7 +46,8 @@ def index_from_checkpoint(path, encoding="float32", data_path=None) -> SparseInd
     checkpoint = read_checkpoint(path, "cpu")
     config = checkpoint["config"]
     item_embeddings = _item_embeddings(path, config["model"], checkpoint["state_dict"])
-    dataset = _training_data(config, data_path)
+    find_data(config, data_path)
+    dataset = load_data(config).train_data.dataset
     tokens = dataset.field2id_token[dataset.iid_field][1:]  # the first stands for padding
     if len(tokens) != item_embeddings.shape[0]:
         raise CheckpointError(
@@ -80,7 +81,14 @@ def _item_embeddings(path, model, state):
     return csr_matrix((weight if support is None else weight * support).numpy())
 
 
-def _training_data(config, data_path):
+def find_data(config, data_path) -> None:
+    """Make a checkpoint's recbole.config.Config ready for loading its data set again, here and on the CPU.
+
+    Raises
+    ------
+    DatasetError
+        There is no such folder.
+    """
     if data_path is not None:
         config["data_path"] = os.path.join(data_path, config["dataset"])
     config["device"] = torch.device("cpu")
@@ -89,4 +97,3 @@ def _training_data(config, data_path):
             f"data set {config['dataset']}, on which the model was trained, was not found in {config['data_path']}; "
             "give the folder that holds its folder as data_path"
         )
-    return load_data(config).train_data.dataset

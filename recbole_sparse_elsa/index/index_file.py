@@ -153,7 +153,7 @@ def read(path, make):
         The file is missing, cannot be read, is damaged, or is of another version of the format.
     """
     try:
-        contents = np.memmap(path, dtype=np.uint8, mode="r")
+        contents = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
     except (OSError, ValueError) as error:  # an empty file cannot be mapped
         reason = getattr(error, "strerror", None) or "it is empty"
         raise IndexFileError(f"index file {path} cannot be read: {reason}") from None

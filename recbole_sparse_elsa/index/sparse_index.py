@@ -9,7 +9,10 @@ from scipy.sparse import csr_matrix, issparse
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.index import index_file
 from recbole_sparse_elsa.index.encoding import EncodedRows, encode
-from recbole_sparse_elsa.index.posting_lists import PostingLists, best
+from recbole_sparse_elsa.index.posting_lists import PostingLists, best, places_among
+
+# With fewer items, scoring all of them is as fast as walking posting lists.
+_MANY_ITEMS = 50_000
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class SparseIndex:
 
     @cached_property
     def _posting_lists(self):
-        return PostingLists(self._encoded.decode())
+        return PostingLists(self.item_embeddings)
 
     def save(self, path) -> None:
         """Write the index as one file, whole or not at all; see `recbole_sparse_elsa.index.index_file`.
@@ -168,6 +171,22 @@ class SparseIndex:
             The file is missing, damaged, or of another version of the format.
         """
         return index_file.read(path, cls._of)
+
+    def __contains__(self, item) -> bool:
+        """Whether the index has an item (its token)."""
+        return item in self._position_of
+
+    def position(self, item) -> int:
+        """Where an item stands: its row of ``item_embeddings``.
+
+        Raises
+        ------
+        OptionError
+            The index does not have it.
+        """
+        if item not in self._position_of:
+            raise OptionError(f"the index does not have item {item!r}")
+        return self._position_of[item]
 
     def user_vector(self, history) -> np.ndarray:
         """The sum of the embeddings of the known items of a history: float32, shape ``(embedding_size,)``.
@@ -240,7 +259,7 @@ class SparseIndex:
         OptionError
             The index does not have the item, or has fewer than n others.
         """
-        self._position(item)
+        self.position(item)
         return self.recommend([item], n)
 
     def explain(self, history, item) -> Explanation:
@@ -258,7 +277,7 @@ class SparseIndex:
         OptionError
             The index does not have the item, or none of the history's.
         """
-        position = self._position(item)
+        position = self.position(item)
         known, _ = self._known(history)
         if len(known) == 0:
             raise OptionError("explain: the index has no item of this history")
@@ -282,32 +301,52 @@ class SparseIndex:
 
     def _known(self, history):
         """The positions of a history's known items, each once, and the tokens of the unknown ones."""
-        tokens = dict.fromkeys(_listed("history", history))
-        if not all(isinstance(token, str) for token in tokens):
+        tokens = list(dict.fromkeys(_listed("history", history)))
+        positions = list(map(self._position_of.get, tokens))
+        if None not in positions:
+            return np.array(positions, dtype=np.int64), []
+        unknown_items = [token for token, position in zip(tokens, positions) if position is None]
+        if not all(isinstance(token, str) for token in unknown_items):
             raise OptionError("history must hold item tokens, which are str")
-        known = [self._position_of[token] for token in tokens if token in self._position_of]
-        return np.array(known, dtype=np.int64), [token for token in tokens if token not in self._position_of]
-
-    def _position(self, item):
-        if item not in self._position_of:
-            raise OptionError(f"the index does not have item {item!r}")
-        return self._position_of[item]
+        return np.array([position for position in positions if position is not None], dtype=np.int64), unknown_items
 
     def _row(self, position):
-        row = self._encoded.decode(np.array([position]))
-        return row.indices, row.data
+        values, columns, _ = self._encoded.decode_entries(np.array([position]))
+        return columns, values
 
     def _user_vector(self, known):
-        rows = self._encoded.decode(known)
-        return np.bincount(rows.indices, weights=rows.data, minlength=self.embedding_size).astype(np.float32)
+        values, columns, _ = self._encoded.decode_entries(known)
+        return np.bincount(columns, weights=values, minlength=self.embedding_size).astype(np.float32)
 
     def _scores(self, known):
-        scores = self._posting_lists.scores(self._user_vector(known))
-        scores[known] -= 1
-        return np.maximum(scores, 0, out=scores)
+        return _model_scores(self.item_embeddings, self._user_vector(known), known)
+
+    def _best(self, known, left_out, n):
+        """Positions and scores of the n best items by the model; there are as many that are not left out."""
+        user_vector = self._user_vector(known)
+        if self.n_items >= _MANY_ITEMS:
+            candidates = self._posting_lists.candidates(user_vector, n, known, left_out)
+            if candidates is not None:
+                in_history = places_among(candidates, known)
+                scores = _model_scores(self.item_embeddings[candidates], user_vector, in_history)
+                places = best(scores, n)
+                return candidates[places], scores[places]
+        scores = _model_scores(self.item_embeddings, user_vector, known)
+        scores[left_out] = -1
+        places = best(scores, n)
+        return places, scores[places]
+
+    def _most_popular(self, left_out, n):
+        """Positions and numbers of training interactions of the n most popular items."""
+        counts = self.popularity.astype(np.float64)
+        counts[left_out] = -1
+        places = best(counts, n)
+        return places, counts[places].astype(np.float32)
 
     def _left_out(self, allow, block):
         """Positions (int64) of the items that no user is to get."""
+        if allow is None and block is None:
+            return np.empty(0, dtype=np.int64)
         left_out = np.zeros(self.n_items, dtype=bool)
         if allow is not None:
             left_out[:] = True
@@ -326,17 +365,20 @@ class SparseIndex:
             raise OptionError(
                 f"the index has no item of the history of {who}; if_unknown=popular gives the most popular items"
             )
-        scores = self.popularity.astype(np.float64) if by_popularity else self._scores(known)
         if mask_history:
             left_out = np.union1d(left_out, known) if len(left_out) else known
         n_left = self.n_items - len(left_out)
         if n > n_left:
             raise OptionError(f"n is {n}, but only {n_left} items are left to recommend to {who}")
-        scores[left_out] = -1
-        places = best(scores, n)
-        return Recommendations(
-            self.item_tokens[places], scores[places].astype(np.float32), unknown_items, by_popularity
-        )
+        places, scores = self._most_popular(left_out, n) if by_popularity else self._best(known, left_out, n)
+        return Recommendations(self.item_tokens[places], scores, unknown_items, by_popularity)
+
+
+def _model_scores(item_embeddings, user_vector, in_history):
+    """``relu(x Â Âᵀ - x)`` of the items of these rows, of which some (positions) are in the history."""
+    scores = item_embeddings @ user_vector
+    scores[in_history] -= 1
+    return np.maximum(scores, 0, out=scores)
 
 
 def _require_whole_number(n):
@@ -348,7 +390,10 @@ def _listed(name, tokens):
     """The tokens as a list; one str, whose letters would be taken for tokens, is refused."""
     if isinstance(tokens, str):
         raise OptionError(f"{name} is the text {tokens!r}, but must be a list of item tokens")
-    return list(tokens)
+    try:
+        return list(tokens)
+    except TypeError:
+        raise OptionError(f"{name} is {tokens!r}, but must be a list of item tokens") from None
 
 
 def _tokens(item_tokens):

@@ -1,17 +1,15 @@
 """What the commands read: an index file, or a checkpoint with the data set that it was trained on."""
 
-import copy
 import os
 import zipfile
 
-import torch
 from recbole.data import create_dataset
 
 from recbole_sparse_elsa.checkpoint import read_checkpoint
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.experiment import away_from_the_command_line
 from recbole_sparse_elsa.index import SparseIndex
-from recbole_sparse_elsa.index.from_checkpoint import index_from_checkpoint
+from recbole_sparse_elsa.index.from_checkpoint import find_data, index_from_checkpoint
 
 
 def add_source_arguments(parser) -> None:
@@ -51,9 +49,8 @@ class Source:
             return
         with away_from_the_command_line(os.getcwd()):
             self.index = index_from_checkpoint(path, data_path=data_path)
-        self._config = copy.copy(read_checkpoint(path, "cpu")["config"])
-        if data_path is not None:
-            self._config["data_path"] = os.path.join(data_path, self._config["dataset"])
+        self._config = read_checkpoint(path, "cpu")["config"]
+        find_data(self._config, data_path)
 
     @property
     def item_file(self) -> str | None:
@@ -78,7 +75,6 @@ class Source:
         """
         if self._config is None:
             raise OptionError(f"user is {user}, but index file {self.path} knows no users: give --items, or a checkpoint")
-        self._config["device"] = torch.device("cpu")
         with away_from_the_command_line(os.getcwd()):
             dataset = create_dataset(self._config)
         if user not in dataset.field2token_id[dataset.uid_field]:

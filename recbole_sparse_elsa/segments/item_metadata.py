@@ -2,6 +2,7 @@
 
 import csv
 import re
+import warnings
 from dataclasses import dataclass
 
 import pandas as pd
@@ -59,11 +60,14 @@ def read_item_file(path, item_tokens, term_fields=None, item_id_field="item_id")
     OptionError
         The file does not have one of ``term_fields``.
     """
+    form = {"sep": "\t", "quoting": csv.QUOTE_NONE, "encoding": "utf-8", "index_col": False}
     try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE, encoding="utf-8")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of lines with too many fields
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, **form)
     except OSError as error:
         raise DatasetError(f"item file {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:  # pandas' own errors too
+    except (ValueError, pd.errors.ParserWarning) as error:  # pandas' errors are ValueErrors
         raise DatasetError(f"item file {path} is no table of tab-separated UTF-8 text: {error}") from None
     types = dict(column.partition(":")[::2] for column in table.columns)
     table.columns = list(types)

@@ -70,8 +70,9 @@ def name_segments(segments: Segments, metadata: ItemMetadata, naming=None) -> Se
 def log_odds_z(in_members, n_members, in_all, n_all):
     """How far the frequency of terms among members of a segment is from that among all other items.
 
-    The log-odds ratio with an informative Dirichlet prior (Monroe, Colaresi and Quinn, "Fightin' Words", Political
-    Analysis 2008, section 3.3), of items that have a term or not, divided by its standard deviation.
+    The log-odds ratio with an informative prior (Monroe, Colaresi and Quinn, "Fightin' Words", Political Analysis 2008,
+    section 3.3.2), divided by its standard deviation. An item has a term or has it not, so that the variance counts
+    both.
 
     Parameters
     ----------
@@ -91,7 +92,7 @@ def log_odds_z(in_members, n_members, in_all, n_all):
     members_without = n_members + _PRIOR_ITEMS - members
     others_without = n_all - n_members + _PRIOR_ITEMS - others
     log_odds_ratio = np.log(members / members_without) - np.log(others / others_without)
-    return log_odds_ratio / np.sqrt(1 / members + 1 / others)
+    return log_odds_ratio / np.sqrt(1 / members + 1 / members_without + 1 / others + 1 / others_without)
 
 
 def _term_matrix(terms_of_item):

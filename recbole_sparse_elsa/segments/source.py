@@ -7,7 +7,6 @@ from recbole.data import create_dataset
 
 from recbole_sparse_elsa.checkpoint import read_checkpoint
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.experiment import away_from_the_command_line
 from recbole_sparse_elsa.index import SparseIndex
 from recbole_sparse_elsa.index.from_checkpoint import find_data, index_from_checkpoint
 
@@ -47,8 +46,7 @@ class Source:
         if not path.endswith(".pth") and not zipfile.is_zipfile(path):
             self.index = SparseIndex.load(path)
             return
-        with away_from_the_command_line(os.getcwd()):
-            self.index = index_from_checkpoint(path, data_path=data_path)
+        self.index = index_from_checkpoint(path, data_path=data_path)
         self._config = read_checkpoint(path, "cpu")["config"]
         find_data(self._config, data_path)
 
@@ -75,8 +73,7 @@ class Source:
         """
         if self._config is None:
             raise OptionError(f"user is {user}, but index file {self.path} knows no users: give --items, or a checkpoint")
-        with away_from_the_command_line(os.getcwd()):
-            dataset = create_dataset(self._config)
+        dataset = create_dataset(self._config)
         if user not in dataset.field2token_id[dataset.uid_field]:
             raise OptionError(f"user is {user}, but data set {self._config['dataset']} does not have such a user")
         is_theirs = dataset.inter_feat[dataset.uid_field] == dataset.field2token_id[dataset.uid_field][user]

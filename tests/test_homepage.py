@@ -196,11 +196,11 @@ def test_the_command_prints_the_rows_and_writes_the_page(files, capsys):
     main([*files, "--items", "a2", "b1", "nope", "--rows", "2", "--output", "page.html"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Skipped, since the index does not have them: nope"
-    assert [cell.strip() for cell in lines[3].split("|")[1:-1]] == ["b2, b1", "1.600", "1", "b2"]
+    assert [cell.strip() for cell in lines[3].split("|")[1:-1]] == ["b1, b2", "1.600", "1", "b2"]
     assert len(lines) == 6 and lines[-1] == "Written: page.html"
     assert "<h1>Homepage</h1>" in open("page.html").read()
     main([*files, "--items", "a2", "b1", "--n_segments", "1"])
-    assert capsys.readouterr().out.splitlines()[2].endswith("| b2; c2; a1 |")
+    assert capsys.readouterr().out.splitlines()[2].endswith("|  b2; c2; a1 |")
 
 
 def test_the_command_knows_the_users_of_a_checkpoint(checkerboard, capsys):

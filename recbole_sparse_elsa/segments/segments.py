@@ -297,13 +297,13 @@ def _distinct(name, taken):
 def _checked_tree(content):
     """The tree in a file; KeyError or ValueError where it is none."""
     tree = SegmentTree(**{name: content[name] for name in SegmentTree.__dataclass_fields__})
-    n_items, n_leaves = len(_list_of("item_tokens", str, tree.item_tokens)), len(tree.factors_of_leaf)
+    n_items = len(_list_of("item_tokens", str, tree.item_tokens))
+    n_leaves = len(_list_of("factors_of_leaf", list, tree.factors_of_leaf))
     _require(n_items > 0 and len(set(tree.item_tokens)) == n_items, "item_tokens are not distinct")
     for name in ("embedding_size", "min_size"):
         require_whole_number(content, name, at_least=1)
         _require(content[name] < 2**31, f"{name} is wrong")
     _list_of("leaf_of_item", int, tree.leaf_of_item, n_items)
-    _list_of("factors_of_leaf", list, tree.factors_of_leaf)
     factors = [factor for of_leaf in tree.factors_of_leaf for factor in _list_of("factors_of_leaf", int, of_leaf)]
     in_range = all(0 <= factor < 2 * tree.embedding_size for factor in factors)
     _require(all(tree.factors_of_leaf) and in_range and len(set(factors)) == len(factors), "factors_of_leaf is wrong")

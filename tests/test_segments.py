@@ -5,15 +5,17 @@ import os
 
 import numpy as np
 import pytest
-from conftest import prepare
+from conftest import prepare, write_interactions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recbole_sparse_elsa.__main__ import main
+from recbole_sparse_elsa.benchmark.segments import agreement
 from recbole_sparse_elsa.errors import DatasetError, OptionError, SegmentsFileError
 from recbole_sparse_elsa.index import SparseIndex
 from recbole_sparse_elsa.segments import ItemMetadata, Segments, name_segments, read_item_file, segment_catalogue
 from recbole_sparse_elsa.segments.naming import log_odds_z
 from scipy.sparse import csr_matrix
+from sklearn.metrics import normalized_mutual_info_score
 
 # Two items each of the factors +0, +1 and -2, one of -1, and one without a non-zero.
 EMBEDDINGS = np.array(
@@ -350,14 +352,18 @@ def test_a_file_with_anything_in_it_loads_right_or_is_refused(data):
 # The command
 
 
+def write_genres(path, n_items):
+    lines = [f"i{item}\tTitle {item}\t{'Round' if item % 2 else 'Square'}" for item in range(n_items)]
+    with open(path, "w") as file:
+        file.write("\n".join(["item_id:token\ttitle:token_seq\tgenre:token_seq", *lines]) + "\n")
+
+
 @pytest.fixture
 def checkpoint(checkerboard):
     """A checkpoint of SparseELSA, whose data set has an .item file: a genre of even items, and one of odd."""
     pieces = prepare("SparseELSA", checkerboard, k=2)
     pieces.trainer.fit(pieces.train_data, pieces.valid_data, show_progress=False)
-    lines = [f"i{item}\tTitle {item}\t{'Round' if item % 2 else 'Square'}" for item in range(40)]
-    with open("dataset/checkerboard/checkerboard.item", "w") as file:
-        file.write("\n".join(["item_id:token\ttitle:token_seq\tgenre:token_seq", *lines]) + "\n")
+    write_genres("dataset/checkerboard/checkerboard.item", 40)
     return pieces.trainer.saved_model_file
 
 
@@ -403,3 +409,36 @@ def test_the_command_says_what_is_wrong_and_writes_nothing(options, error):
     with pytest.raises(SystemExit, match=error):
         main(["segments", "--output", "s.json", *options])
     assert os.listdir() == ["mine.index"]
+
+
+# The benchmark
+
+
+def test_agreement_of_segments_with_labels():
+    # As scikit-learn's, where each item has one label; an item that is left over does not count.
+    segment_of_item, label_of_item = np.array([0, 0, 1, 1, 1, 2, -1]), np.array([0, 1, 1, 1, 0, 2, 2])
+    nmi, purity = agreement(segment_of_item, np.eye(3)[label_of_item])
+    assert nmi == pytest.approx(normalized_mutual_info_score(segment_of_item[:-1], label_of_item[:-1]))
+    assert purity == pytest.approx((1 + 2 + 1) / 6)
+    # Half an item for each of two labels.
+    assert agreement(np.array([0, 1]), np.array([[0.5, 0.5], [0, 1.0]]))[1] == pytest.approx((0.5 + 1) / 2)
+
+
+def test_the_benchmark_writes_its_tables(working_folder, capsys):
+    # Users like items of one genre only; the benchmark ranks 100 items.
+    pairs = [(f"u{user}", f"i{item}") for user in range(60) for item in range(user % 2, 120, 2) if (item + user) % 5]
+    write_interactions(working_folder / "dataset", "mine", pairs)
+    write_genres("dataset/mine/mine.item", 120)
+    tiny = "--test_users 8 --embedding_size 16 --k 2 --elsa_embedding_size 8 --epochs 22 --min_size 4 --kmeans_runs 1"
+    main(
+        ["benchmark", "segments", "--output", "out", "--dataset", "mine", "--device", "cpu"]
+        + ["--n_segments", "2", "--rows", "2", "--items_per_row", "3", *tiny.split()]
+    )
+    assert sorted(os.listdir("out")) == ["homepages.csv", "segments.csv", "segments.md"]
+    out = capsys.readouterr().out
+    assert "NMI and purity are against the 2 values of genre, of 120 items that have one" in out
+    (ours,) = [line.split("|") for line in out.splitlines() if "segments of SparseELSA" in line]
+    assert float(ours[4]) > 0.9  # purity: no user has items of both genres
+    assert "shown as" in out and "plain list" in out and "popular rows" in out
+    with pytest.raises(SystemExit, match="OptionError: field tags is not in item file"):
+        main(["benchmark", "segments", "--output", "out", "--dataset", "mine", "--label_field", "tags"])

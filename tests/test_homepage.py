@@ -215,7 +215,7 @@ def test_the_command_knows_the_users_of_a_checkpoint(checkerboard, capsys):
     texts = Texts(page).texts
     assert "Homepage of user u3" in texts and f"History: {len(history)} items" in texts
     assert set(next(text for text in texts if "·" in text).split(" · ")) == history
-    with pytest.raises(SystemExit, match="OptionError: user is u99, but data set checkerboard does not have such a user"):
+    with pytest.raises(SystemExit, match="user is u99, but data set checkerboard does not have such a user"):
         main(["homepage", checkpoint, "s.json", "--user", "u99"])
 
 
@@ -227,7 +227,7 @@ def test_the_command_knows_the_users_of_a_checkpoint(checkerboard, capsys):
         ([], "OptionError: one of the arguments --items --user is required"),
         (["--items", "a1", "--rows", "0"], "OptionError: rows is 0"),
         (["--items", "a1", "--n_segments", "4"], "OptionError: n_segments is 4, but there can be at most 3"),
-        (["--items", "a1", "--output", "nowhere/page.html"], "OptionError: output: nowhere/page.html cannot be written"),
+        (["--items", "a1", "--output", "nowhere/page.html"], "OptionError: output: nowhere/page.html cannot be"),
     ],
 )
 def test_the_command_says_what_is_wrong(files, options, error):

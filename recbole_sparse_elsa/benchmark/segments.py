@@ -53,7 +53,7 @@ def add_subcommand(subparsers) -> None:
     parser.add_argument("--dataset", default="ml-1m", help="name of the data set (default: ml-1m)")
     parser.add_argument("--data_path", default="dataset", help="folder that holds the data set's (default: dataset)")
     parser.add_argument("--rating-at-least", type=float, help="only interactions with such a rating (default: all)")
-    parser.add_argument("--label_field", help="field of the .item file to compare with (default: genre, if it has that)")
+    parser.add_argument("--label_field", help="field of the .item file to compare with (default: genre, if there)")
     parser.add_argument("--n_segments", type=int, nargs="+", default=[20, 50, 100], help="default: 20 50 100")
     add_whole_number_options(
         parser,
@@ -198,7 +198,8 @@ def _label_source(options):
 def _labels(item_file, tokens, field):
     """How much of each item each label has: float64, items x labels, rows that sum to 1, or 0 without a label."""
     of_items = read_item_file(item_file, tokens, [field]).fields[field]
-    place_of = {label: place for place, label in enumerate(sorted({label for of_item in of_items for label in of_item}))}
+    distinct = sorted({label for of_item in of_items for label in of_item})
+    place_of = {label: place for place, label in enumerate(distinct)}
     labels = np.zeros((len(tokens), len(place_of)))
     for row, of_item in zip(labels, of_items):
         for label in set(of_item):
@@ -355,7 +356,8 @@ def _write(options, segment_rows, homepage_rows, explanations, ran_on):
     )
     parts = [segment_table, explanations[0], homepage_table, explanations[1]]
     print("\n" + "\n\n".join(parts) + "\n")
-    run_with = {name: getattr(options, name) for name in ("dataset", "embedding_size", "k", "elsa_embedding_size", "seed")}
+    names = ("dataset", "embedding_size", "k", "elsa_embedding_size", "seed")
+    run_with = {name: getattr(options, name) for name in names}
     files = [os.path.join(options.output, name) for name in ("segments.csv", "homepages.csv", "segments.md")]
     for file, rows in zip(files, (segment_rows, homepage_rows)):
         report.write_csv(file, [{**row, **run_with, **ran_on} for row in rows])

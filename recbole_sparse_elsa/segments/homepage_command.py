@@ -23,7 +23,7 @@ def add_subcommand(subparsers) -> None:
     whose.add_argument("--user", help="token of a user of the checkpoint's data set, whose items are the history")
     add_whole_number_options(parser, ("rows", 5, "rows at most"), ("items_per_row", 10, "items in a row at most"))
     parser.add_argument("--n_segments", type=int, help="cut the tree into so many segments (default: as in the file)")
-    parser.add_argument("--output", metavar="FILE", help="web page (HTML) to write; without it only the table is printed")
+    parser.add_argument("--output", metavar="FILE", help="web page (HTML) to write (default: only the table)")
     parser.set_defaults(run=run)
 
 

@@ -73,7 +73,7 @@ def read_item_file(path, item_tokens, term_fields=None, item_id_field="item_id")
     table.columns = list(types)
     if item_id_field not in types or set(types.values()) - {"token", "token_seq", "float", "float_seq"}:
         raise DatasetError(
-            f"item file {path}: the first line must be of name:type (token, token_seq, float, float_seq), and must have "
+            f"item file {path}: the first line must be of name:type (token, token_seq, float, float_seq), and have "
             f"{item_id_field}:token"
         )
     fields = [name for name in types if types[name] in _TEXT_TYPES and name != item_id_field]

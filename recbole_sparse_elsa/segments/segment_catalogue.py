@@ -159,7 +159,8 @@ def _profile_products(rows, factors, segment_of_item):
     shape = (len(factors), rows.shape[0])
     items = csr_matrix((np.ones(len(in_segment)), (segment_of_item[in_segment], in_segment)), shape=shape)
     directions = items @ rows
-    signed = csr_matrix((np.abs(rows.data), _signed_factors(rows), rows.indptr), shape=(rows.shape[0], 2 * rows.shape[1]))
+    shape = (rows.shape[0], 2 * rows.shape[1])
+    signed = csr_matrix((np.abs(rows.data), _signed_factors(rows), rows.indptr), shape=shape)
     members = signed[:, factors]
     return [(directions @ directions.T).toarray(), (members.T @ members).toarray()]
 

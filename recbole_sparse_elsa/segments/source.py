@@ -72,7 +72,7 @@ class Source:
             The source is an index file, which knows no users, or the data set does not have the user.
         """
         if self._config is None:
-            raise OptionError(f"user is {user}, but index file {self.path} knows no users: give --items, or a checkpoint")
+            raise OptionError(f"user is {user}, but index file {self.path} knows no users: give items or a checkpoint")
         dataset = create_dataset(self._config)
         if user not in dataset.field2token_id[dataset.uid_field]:
             raise OptionError(f"user is {user}, but data set {self._config['dataset']} does not have such a user")

@@ -8,9 +8,19 @@ from recbole_sparse_elsa import benchmark, convert, leaderboard, search
 from recbole_sparse_elsa.errors import OptionError, UserError
 from recbole_sparse_elsa.index import commands as index_commands
 from recbole_sparse_elsa.leaderboard import write_report
+from recbole_sparse_elsa.segments import homepage_command, segments_command
 
 # Each module has add_subcommand(subparsers), which sets the function that runs its subcommand as the default of "run".
-_SUBCOMMANDS = (convert, search, leaderboard, write_report, benchmark, index_commands)
+_SUBCOMMANDS = (
+    convert,
+    search,
+    leaderboard,
+    write_report,
+    index_commands,
+    segments_command,
+    homepage_command,
+    benchmark,
+)
 
 
 class _Parser(argparse.ArgumentParser):

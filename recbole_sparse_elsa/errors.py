@@ -23,3 +23,7 @@ class TrainingError(UserError, RuntimeError):
 
 class IndexFileError(UserError, RuntimeError):
     """An index file cannot be read, is damaged, or was written in another version of the format."""
+
+
+class SegmentsFileError(UserError, RuntimeError):
+    """A segments file cannot be read, is damaged, or was written in another version of the format."""

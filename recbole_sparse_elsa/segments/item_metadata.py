@@ -1,0 +1,108 @@
+"""What RecBole's .item file tells of items: what to call them, and the words, genres and tags that they have."""
+
+import csv
+import re
+import warnings
+from dataclasses import dataclass
+
+import pandas as pd
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+from recbole_sparse_elsa.errors import DatasetError, OptionError
+
+_TEXT_TYPES = ("token", "token_seq")
+_TITLE = re.compile("title|name", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ItemMetadata:
+    """The metadata of a catalogue's items.
+
+    Attributes
+    ----------
+    labels : list of str
+        What each item is called: its title, or its token where it has none; shape ``(n_items,)``.
+    terms : list of list of str
+        The distinct words, genres and tags of each item, none of which is a mere number; shape ``(n_items,)``.
+    fields : dict of str to list of list of str
+        The values of each field of each item, as they are written.
+    """
+
+    labels: list
+    terms: list
+    fields: dict
+
+
+def read_item_file(path, item_tokens, term_fields=None, item_id_field="item_id") -> ItemMetadata:
+    """Read the metadata of items from RecBole's atomic file NAME.item.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Tab-separated, UTF-8, its header of ``field:type``. Fields of type token have one value, those of type token_seq
+        several, separated by blanks; others are passed over. The first field with "title" or "name" in its name, or
+        else the first of type token_seq, says what an item is called.
+    item_tokens : sequence of str
+        The items, in the order of the result. Those that the file does not have get no terms.
+    term_fields : sequence of str, optional
+        The fields whose values are terms; by default all of type token and token_seq.
+    item_id_field : str
+        The field with the item's token.
+
+    Returns
+    -------
+    ItemMetadata
+
+    Raises
+    ------
+    DatasetError
+        The file is missing, or is no .item file with this field.
+    OptionError
+        The file does not have one of ``term_fields``.
+    """
+    form = {"sep": "\t", "quoting": csv.QUOTE_NONE, "encoding": "utf-8", "index_col": False}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of lines with too many fields
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, **form)
+    except OSError as error:
+        raise DatasetError(f"item file {path} cannot be read: {error.strerror}") from None
+    except (ValueError, pd.errors.ParserWarning) as error:  # pandas' errors are ValueErrors
+        raise DatasetError(f"item file {path} is no table of tab-separated UTF-8 text: {error}") from None
+    types = dict(column.partition(":")[::2] for column in table.columns)
+    table.columns = list(types)
+    if item_id_field not in types or set(types.values()) - {"token", "token_seq", "float", "float_seq"}:
+        raise DatasetError(
+            f"item file {path}: the first line must be of name:type (token, token_seq, float, float_seq), and have "
+            f"{item_id_field}:token"
+        )
+    fields = [name for name in types if types[name] in _TEXT_TYPES and name != item_id_field]
+    for name in term_fields or ():
+        if name not in fields:
+            raise OptionError(f"field {name} is not in item file {path}, which has {', '.join(fields) or 'none'}")
+    table = table.drop_duplicates(item_id_field).set_index(item_id_field)
+    table = table.reindex(list(item_tokens), fill_value="")[fields].fillna("")
+    values = {
+        name: [text.split() if types[name] == "token_seq" else [text] * bool(text) for text in table[name]]
+        for name in fields
+    }
+    terms = [_terms(texts) for texts in zip(*(values[name] for name in term_fields or fields))]
+    title = next((name for name in fields if _TITLE.search(name)), None)
+    title = title or next((name for name in fields if types[name] == "token_seq"), None)
+    titles = table[title].str.strip() if title else [""] * len(table)
+    return ItemMetadata(
+        labels=[label or token for label, token in zip(titles, item_tokens)],
+        terms=terms or [[] for _ in item_tokens],
+        fields=values,
+    )
+
+
+def _terms(texts):
+    """The distinct terms of one item from its values, without marks around them, stop words and numbers."""
+    terms = {}
+    for values in texts:
+        for value in values:
+            term = value.strip(".,:;!?()[]{}\"'#&*/-")
+            if len(term) > 1 and any(map(str.isalpha, term)) and term.lower() not in ENGLISH_STOP_WORDS:
+                terms.setdefault(term.lower(), term)
+    return list(terms.values())

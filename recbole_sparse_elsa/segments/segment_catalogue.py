@@ -1,0 +1,211 @@
+"""How a catalogue falls into segments: dominant signed factors, merged where they are small or similar."""
+
+import numpy as np
+from scipy.cluster.hierarchy import linkage
+from scipy.sparse import csr_matrix, issparse
+from scipy.spatial.distance import squareform
+
+from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.options import require_whole_number
+from recbole_sparse_elsa.segments.segments import Segments, SegmentTree
+
+# As many segments as are made unless a number is asked for.
+DEFAULT_NUMBER = 50
+
+
+def segment_catalogue(
+    item_embeddings, item_tokens, n_segments=None, *, min_size=10, small="merge", popularity=None
+) -> Segments:
+    """Divide a catalogue into segments of items that share a dominant signed factor (method page, section 7).
+
+    A signed factor is a latent dimension with a sign, and that of an item's weight of largest magnitude is the item's
+    dominant one (the first of them, where weights are equal). The items that share one form a segment. The smallest
+    segment is merged into the one most similar to it, until none is smaller than ``min_size``; the segments that
+    result are the leaves of a tree, which similar segments are merged to (Ward's criterion), and which can be cut at
+    any number of segments. Nothing is drawn at random: the same arguments give the same segments.
+
+    Similarity is the mean of two cosines: of the sums of the segments' item embeddings (their latent directions), and
+    of their members in a wider sense, the weights that each item has in the segments' signed factors, dominant or not.
+
+    Parameters
+    ----------
+    item_embeddings : scipy.sparse matrix or array
+        Real, shape ``(n_items, embedding_size)``; rows are scaled to L2 norm 1.
+    item_tokens : sequence of str
+        Distinct, shape ``(n_items,)``.
+    n_segments : int, optional
+        Number of segments; by default 50, or as many as there can be if those are fewer.
+    min_size : int
+        Items that a segment has at least.
+    small : str
+        What becomes of smaller segments: "merge", or "drop", which makes their items left over.
+    popularity : array of float, optional
+        Shape ``(n_items,)``, such as the number of interactions: the items of a segment are listed in this order,
+        the most popular first. By default in the order of the magnitude of their dominant weight.
+
+    Returns
+    -------
+    Segments
+        Every item is in one of them or is left over: those of dropped segments, and those without a non-zero.
+
+    Raises
+    ------
+    OptionError
+        An argument is not as described, or so many segments of that size cannot be had.
+    """
+    for name, value in (("min_size", min_size), ("n_segments", 1 if n_segments is None else n_segments)):
+        require_whole_number({name: value}, name, at_least=1)
+    if small not in ("merge", "drop"):
+        raise OptionError(f"small is {small!r}, but must be merge or drop")
+    rows = _unit_rows(item_embeddings)
+    tokens = [str(token) for token in item_tokens]
+    if len(tokens) != rows.shape[0] or len(set(tokens)) < len(tokens):
+        raise OptionError(f"item_tokens must be {rows.shape[0]} distinct tokens, one for each row of item_embeddings")
+    factor_of_item, magnitude = dominant_factors(rows)
+    factors, segment_of_item, sizes = np.unique(factor_of_item, return_inverse=True, return_counts=True)
+    if factors[:1] == -1:  # items without a non-zero
+        factors, segment_of_item, sizes = factors[1:], segment_of_item - 1, sizes[1:]
+    _require_min_size(min_size, sizes, small)
+    if small == "drop":
+        new_place = np.where(sizes >= min_size, np.cumsum(sizes >= min_size) - 1, -1)
+        segment_of_item = np.where(segment_of_item < 0, -1, new_place[segment_of_item])
+        factors, sizes = factors[sizes >= min_size], sizes[sizes >= min_size]
+    products = _profile_products(rows, factors, segment_of_item)
+    leaf_of_segment = _merge_small(products, sizes, min_size)
+    leaves = np.unique(leaf_of_segment)
+    leaf_of_segment = np.searchsorted(leaves, leaf_of_segment)
+    tree = SegmentTree(
+        item_tokens=tokens,
+        embedding_size=rows.shape[1],
+        min_size=min_size,
+        leaf_of_item=np.where(segment_of_item < 0, -1, leaf_of_segment[segment_of_item]),
+        factors_of_leaf=[factors[leaf_of_segment == leaf].tolist() for leaf in range(len(leaves))],
+        merges=_merge_similar(_similarity([product[np.ix_(leaves, leaves)] for product in products])),
+        prominence=magnitude if popularity is None else _popularity(popularity, len(tokens)),
+    )
+    return Segments(tree, min(DEFAULT_NUMBER, len(leaves)) if n_segments is None else n_segments)
+
+
+def dominant_factors(item_embeddings):
+    """The dominant signed factor of each item.
+
+    Parameters
+    ----------
+    item_embeddings : scipy.sparse.csr_matrix
+        Shape ``(n_items, embedding_size)``.
+
+    Returns
+    -------
+    factors : numpy.ndarray
+        int64, shape ``(n_items,)``: twice the latent dimension of the weight of largest magnitude, and one more if it
+        is negative; -1 for an item without a non-zero.
+    magnitudes : numpy.ndarray
+        float64, same shape: the magnitude of that weight.
+    """
+    n_items = item_embeddings.shape[0]
+    row_of_entry = np.repeat(np.arange(n_items), np.diff(item_embeddings.indptr))
+    magnitude = np.abs(item_embeddings.data)
+    order = np.lexsort((item_embeddings.indices, -magnitude, row_of_entry))
+    nonempty = np.flatnonzero(np.diff(item_embeddings.indptr))
+    first = order[item_embeddings.indptr[nonempty]]
+    factors, magnitudes = np.full(n_items, -1, dtype=np.int64), np.zeros(n_items)
+    factors[nonempty] = _signed_factors(item_embeddings)[first]
+    magnitudes[nonempty] = magnitude[first]
+    return factors, magnitudes
+
+
+def _signed_factors(rows):
+    """The signed factor of each non-zero."""
+    return 2 * rows.indices.astype(np.int64) + (rows.data < 0)
+
+
+def _unit_rows(item_embeddings):
+    if not issparse(item_embeddings) or item_embeddings.ndim != 2 or item_embeddings.dtype.kind not in "fiu":
+        raise OptionError("item_embeddings must be a SciPy sparse matrix of real numbers, items x latent dimensions")
+    rows = csr_matrix(item_embeddings, dtype=np.float64, copy=True)
+    if not np.isfinite(rows.data).all():
+        raise OptionError("item_embeddings hold values that are not finite")
+    rows.sum_duplicates()
+    rows.eliminate_zeros()
+    lengths = np.diff(rows.indptr)
+    row_of_entry = np.repeat(np.arange(len(lengths)), lengths)
+    rows.data /= np.sqrt(np.bincount(row_of_entry, weights=rows.data**2, minlength=len(lengths)))[row_of_entry]
+    return rows
+
+
+def _require_min_size(min_size, sizes, small):
+    most = int(sizes.max(initial=0) if small == "drop" else sizes.sum())
+    if most == 0:
+        raise OptionError("item_embeddings have no non-zero, so there is nothing to segment by")
+    if min_size > most:
+        what = "no signed factor is dominant in more than" if small == "drop" else "there are only"
+        raise OptionError(f"min_size is {min_size}, but {what} {most} items: give at most {most}")
+
+
+def _popularity(popularity, n_items):
+    popularity = np.asarray(popularity, dtype=np.float64)
+    if popularity.shape != (n_items,) or not np.isfinite(popularity).all():
+        raise OptionError(f"popularity must be {n_items} finite numbers, one for each item")
+    return popularity
+
+
+def _profile_products(rows, factors, segment_of_item):
+    """Inner products of the segments' latent directions, and of their members: two matrices of segments x segments.
+
+    Both describe a segment by a sum, over its items and over its factors, so that those of a merged segment are sums of
+    rows and columns.
+    """
+    in_segment = np.flatnonzero(segment_of_item >= 0)
+    shape = (len(factors), rows.shape[0])
+    items = csr_matrix((np.ones(len(in_segment)), (segment_of_item[in_segment], in_segment)), shape=shape)
+    directions = items @ rows
+    shape = (rows.shape[0], 2 * rows.shape[1])
+    signed = csr_matrix((np.abs(rows.data), _signed_factors(rows), rows.indptr), shape=shape)
+    members = signed[:, factors]
+    return [(directions @ directions.T).toarray(), (members.T @ members).toarray()]
+
+
+def _similarity(products, of=slice(None)):
+    """The mean cosine of segments, or of those at ``of``, with all."""
+    cosines = []
+    for product in products:
+        norms = np.sqrt(np.maximum(product.diagonal(), 1e-24))
+        cosines.append(product[of] / norms / (norms[of] if np.isscalar(of) else norms[of, None]))
+    return sum(cosines) / len(cosines)
+
+
+def _merge_small(products, sizes, min_size):
+    """Merge in place the smallest segment into the one most similar to it, until all are large enough.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64: the segment into which each went.
+    """
+    sizes = sizes.astype(np.float64)
+    merged_into = np.arange(len(sizes))
+    while sizes.min() < min_size:
+        smallest = int(np.argmin(sizes))
+        similarity = np.where(np.isfinite(sizes), _similarity(products, smallest), -np.inf)
+        similarity[smallest] = -np.inf
+        nearest = int(np.argmax(similarity))
+        for product in products:
+            product[nearest] += product[smallest]
+            product[:, nearest] += product[:, smallest]
+        merged_into[merged_into == smallest] = nearest
+        sizes[nearest] += sizes[smallest]
+        sizes[smallest] = np.inf  # is there no more
+    return merged_into
+
+
+def _merge_similar(similarity):
+    """The merges that lead from the leaves to a single segment, the most similar first: pairs of nodes.
+
+    Nodes are numbered as in scipy.cluster.hierarchy: the leaves, and then what each merge makes.
+    """
+    if len(similarity) == 1:
+        return []
+    # The mean of cosines is a cosine of longer vectors, so these are Euclidean distances, as Ward's criterion needs.
+    distances = np.sqrt(np.maximum(1 - (similarity + similarity.T) / 2, 0))
+    np.fill_diagonal(distances, 0)
+    return linkage(squareform(distances, checks=False), "ward")[:, :2].astype(int).tolist()

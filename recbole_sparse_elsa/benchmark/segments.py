@@ -17,10 +17,11 @@ from sklearn.metrics import mutual_info_score
 from tqdm import tqdm
 
 from recbole_sparse_elsa import report
+from recbole_sparse_elsa.benchmark.data_options import add_data_options, check_data_options, in_words, recbole_options
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
 from recbole_sparse_elsa.index import SparseIndex
-from recbole_sparse_elsa.options import add_whole_number_options, require_k_within, require_number, require_whole_number
+from recbole_sparse_elsa.options import add_whole_number_options, require_k_within, require_whole_number
 from recbole_sparse_elsa.segments import homepage, read_item_file, segment_catalogue
 
 _HIDDEN, _VALID_METRIC = 0.2, "NDCG@100"
@@ -50,9 +51,7 @@ def add_subcommand(subparsers) -> None:
         "segments", help="segments against genres, homepages against lists", description=__doc__, allow_abbrev=False
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the tables and CSV files")
-    parser.add_argument("--dataset", default="ml-1m", help="name of the data set (default: ml-1m)")
-    parser.add_argument("--data_path", default="dataset", help="folder that holds the data set's (default: dataset)")
-    parser.add_argument("--rating-at-least", type=float, help="only interactions with such a rating (default: all)")
+    add_data_options(parser)
     parser.add_argument("--label_field", help="field of the .item file to compare with (default: genre, if there)")
     parser.add_argument("--n_segments", type=int, nargs="+", default=[20, 50, 100], help="default: 20 50 100")
     add_whole_number_options(
@@ -69,7 +68,6 @@ def add_subcommand(subparsers) -> None:
         ("seed", 2020, "of the split, weights and k-means"),
     )
     report.add_device_option(parser)
-    parser.add_argument("--config_files", nargs="+", default=[], help="YAML files with any other options of RecBole")
     parser.set_defaults(run=run)
 
 
@@ -89,10 +87,10 @@ def run(options) -> None:
     # Where the items' metadata are wrong, that is said before anything is trained.
     item_file, label_field = _label_source(options)
     config_files = [os.path.abspath(file) for file in options.config_files]
-    folder = os.path.abspath(options.data_path)
+    data_options = recbole_options(options)
     with away_from_the_command_line():
-        elsa, _ = _train("ELSA", options, config_files, folder, device)
-        sparse, data = _train("SparseELSA", options, config_files, folder, device)
+        elsa, _ = _train("ELSA", options, config_files, data_options, device)
+        sparse, data = _train("SparseELSA", options, config_files, data_options, device)
     dataset = data.train_data.dataset
     tokens = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
     interactions = dataset.inter_matrix(form="csr")
@@ -110,8 +108,7 @@ def run(options) -> None:
     explanation = report.paragraph(
         _EXPLANATION,
         **vars(options),
-        filtered="" if options.rating_at_least is None else f" (ratings of at least {options.rating_at_least:g})",
-        from_files=f" or from {', '.join(options.config_files)}" if options.config_files else "",
+        **in_words(options),
         items=len(tokens),
         training_users=dataset.user_num - 1,
         pages=len(pages),
@@ -140,21 +137,17 @@ def _check(options):
         require_whole_number({"n_segments": n_segments}, "n_segments", at_least=1)
     require_whole_number(vars(options), "seed", at_least=0)
     require_k_within(options.k, options.embedding_size)
-    if options.rating_at_least is not None:
-        require_number({"rating-at-least": options.rating_at_least}, "rating-at-least")
-    for file in options.config_files:
-        if not os.path.isfile(file):
-            raise OptionError(f"config_files: {file} was not found")
+    check_data_options(options)
 
 
-def _train(model, options, config_files, folder, device):
+def _train(model, options, config_files, data_options, device):
     """Train a model to its best on the validation users; its item embeddings (float32, dense), and the data."""
     sizes = {"embedding_size": options.embedding_size, "k": options.k}
     config_dict = {
         **(sizes if model == "SparseELSA" else {"embedding_size": options.elsa_embedding_size}),
         "epochs": options.epochs,
         "seed": options.seed,
-        "data_path": folder,
+        **data_options,
         "use_gpu": device.type == "cuda",
         "eval_args": {
             "split": {"HU": {"test_users": options.test_users, "hidden": _HIDDEN}},
@@ -169,9 +162,6 @@ def _train(model, options, config_files, folder, device):
         "state": "WARNING",
         "save_step": 0,
     }
-    if options.rating_at_least is not None:
-        config_dict["load_col"] = {"inter": ["user_id", "item_id", "rating"]}
-        config_dict["val_interval"] = {"rating": f"[{options.rating_at_least:g},inf)"}
     config = Config(model, options.dataset, config_file_list=config_files, config_dict=config_dict)
     data = load_data(config)
     trainer = create_trainer(config, data.train_data)

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from recbole_sparse_elsa import report
+from recbole_sparse_elsa.benchmark.data_options import add_data_options, check_data_options, in_words, recbole_options
 from recbole_sparse_elsa.benchmark.dense_masked import dense_masked_loss
 from recbole_sparse_elsa.core import PruningSchedule
-from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
-from recbole_sparse_elsa.options import add_whole_number_options, require_number, require_whole_number
+from recbole_sparse_elsa.options import add_whole_number_options, require_whole_number
 
 _DENSE_MASKED, _PAPER_SCHEDULE, _SPARSE_START = "dense masked", "ours, the paper's schedule", "ours, sparse start"
 _MIXED_PRECISION = "ours, the paper's schedule, bf16"
@@ -52,9 +52,7 @@ def add_subcommand(subparsers) -> None:
     """Add ``training`` to the benchmarks."""
     parser = subparsers.add_parser("training", help="whole trainings", description=__doc__, allow_abbrev=False)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the table and CSV files")
-    parser.add_argument("--dataset", default="ml-1m", help="name of the data set (default: ml-1m)")
-    parser.add_argument("--data_path", default="dataset", help="folder that holds the data set's (default: dataset)")
-    parser.add_argument("--rating-at-least", type=float, help="only interactions with such a rating (default: all)")
+    add_data_options(parser)
     add_whole_number_options(
         parser,
         ("embedding_size", 4096, "width d of the item embeddings"),
@@ -65,7 +63,6 @@ def add_subcommand(subparsers) -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[2020, 2021, 2022], help="default: 2020 2021 2022")
     report.add_device_option(parser)
-    parser.add_argument("--config_files", nargs="+", default=[], help="YAML files with any other options of RecBole")
     parser.set_defaults(run=run)
 
 
@@ -117,11 +114,7 @@ def _schedules(options):
 def _check(options):
     for seed in options.seeds:
         require_whole_number({"seeds": seed}, "seeds", at_least=0)
-    if options.rating_at_least is not None:
-        require_number({"rating-at-least": options.rating_at_least}, "rating-at-least")
-    for file in options.config_files:
-        if not os.path.isfile(file):
-            raise OptionError(f"config_files: {file} was not found")
+    check_data_options(options)
 
 
 def _train(seed, computation, schedule, options, device):
@@ -133,7 +126,7 @@ def _train(seed, computation, schedule, options, device):
         "restart": True,
         **schedule,
         "seed": seed,
-        "data_path": os.path.abspath(options.data_path),
+        **recbole_options(options),
         "use_gpu": device.type == "cuda",
         "metrics": ["NDCG"],
         "topk": [100],
@@ -142,9 +135,6 @@ def _train(seed, computation, schedule, options, device):
         "show_progress": False,
         "state": "WARNING",
     }
-    if options.rating_at_least is not None:
-        config_dict["load_col"] = {"inter": ["user_id", "item_id", "rating"]}
-        config_dict["val_interval"] = {"rating": f"[{options.rating_at_least:g},inf)"}
     config_files = [os.path.abspath(file) for file in options.config_files]
     with away_from_the_command_line():
         config = Config("SparseELSA", options.dataset, config_file_list=config_files, config_dict=config_dict)
@@ -224,11 +214,9 @@ def _readable(summary):
 
 def _write(options, seeds, schedules, rows, summaries, ran_on):
     table = report.markdown_table([_readable(summary) for summary in summaries])
-    filtered = "" if options.rating_at_least is None else f" (ratings of at least {options.rating_at_least:g})"
     explanation = report.paragraph(
         _EXPLANATION,
-        filtered=filtered,
-        from_files=f" or from {', '.join(options.config_files)}" if options.config_files else "",
+        **in_words(options),
         paper_epochs=schedules[_PAPER_SCHEDULE]["epochs"],
         sparse_epochs=schedules[_SPARSE_START]["epochs"],
         **{**vars(options), "start_k": schedules[_SPARSE_START]["start_k"], "seeds": ", ".join(map(str, seeds))},

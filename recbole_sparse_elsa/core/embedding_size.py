@@ -1,14 +1,15 @@
 """The size of item embeddings, counted in the same way for every model."""
 
-VALUE_DTYPES = ("float32", "float16")
+VALUE_DTYPES = ("float32", "float16", "int8")
 
 
 def bytes_per_item(nonzeros_per_item: float, embedding_size: int, value_dtype: str = "float32") -> float:
     """Mean size of an item embedding in bytes: that of its values and, unless no row has a zero, of their places.
 
     With float32 this is how the paper counts vector sizes (method page, section 3): 4 bytes a value and 4 more for its
-    column index; row pointers are left out. With float16 everything is counted: 2 bytes a value, the smallest unsigned
-    column index that there can be (2 bytes from a width of 257 to 65,536), and 2 bytes for the length of the row.
+    column index; row pointers are left out. With the smaller types everything is counted: 2 bytes a value or 1, the
+    smallest unsigned column index that there can be (2 bytes from a width of 257 to 65,536), and 2 bytes for the length
+    of the row. int8 needs no scale, since rows have norm 1.
 
     Parameters
     ----------
@@ -16,12 +17,12 @@ def bytes_per_item(nonzeros_per_item: float, embedding_size: int, value_dtype: s
         Mean number of non-zeros, in [0, embedding_size].
     embedding_size : int
         Number of columns.
-    value_dtype : {"float32", "float16"}
+    value_dtype : {"float32", "float16", "int8"}
         Of the values.
     """
     value_bytes, index_bytes, row_bytes = 4, 4, 0
-    if value_dtype == "float16":
-        value_bytes, row_bytes = 2, 2
+    if value_dtype != "float32":
+        value_bytes, row_bytes = {"float16": 2, "int8": 1}[value_dtype], 2
         index_bytes = next(size for size in (1, 2, 4) if embedding_size <= 256**size)
     if nonzeros_per_item == embedding_size:
         return float(value_bytes * embedding_size)

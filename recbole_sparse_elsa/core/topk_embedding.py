@@ -31,9 +31,10 @@ class TopKEmbedding(nn.Module):
         Number of items (rows).
     embedding_size : int
         Width d of the embeddings (columns, latent dimensions).
-    value_dtype : {"float32", "float16"}
+    value_dtype : {"float32", "float16", "int8"}
         To which the entries of the scaled rows are rounded when users are scored, as they are when the embeddings are
-        stored in this type. Training is in float32.
+        stored in this type; int8 are multiples of 1/127 of the row's largest, scaled to norm 1 again. Training is in
+        float32.
     start : tuple of torch.Tensor, optional
         Places and values of the non-zeros at the start, as `neighbour_start` returns them: the layer is then in its
         compact form from the beginning. By default it is dense and Xavier-uniform.
@@ -113,20 +114,20 @@ class TopKEmbedding(nn.Module):
         """The reconstructed users ``X̃ Â Âᵀ``: float32, shape ``(n_users, n_items)``; not differentiable."""
         if self.is_compact:
             places = self._places()
-            values = self._rounded(_unit_values(self.weight, places))
+            values = self._scoring_values(places)
             matrix, transposed = places.matrix(values), places.transposed_matrix(values)
             blocks = batch.split(_users_per_block(batch))
             return torch.cat([(matrix @ (transposed @ block.columns())).T for block in blocks])
-        item_embeddings = self._rounded(self())
+        item_embeddings = self._scoring_rows()
         return (batch.sparse_rows() @ item_embeddings) @ item_embeddings.T
 
     @torch.no_grad()
     def encode(self, batch: UserBatch) -> torch.Tensor:
         """The user vectors ``X̃ Â``: float32, shape ``(n_users, embedding_size)``; not differentiable."""
         if self.is_compact:
-            values = self._rounded(_unit_values(self.weight, self._places()))
-            return (self._places().transposed_matrix(values) @ batch.columns()).T
-        return batch.sparse_rows() @ self._rounded(self())
+            places = self._places()
+            return (places.transposed_matrix(self._scoring_values(places)) @ batch.columns()).T
+        return batch.sparse_rows() @ self._scoring_rows()
 
     def prune(self, nonzeros, restart: bool = False):
         """Keep only the entries of largest magnitude in each row.
@@ -222,8 +223,20 @@ class TopKEmbedding(nn.Module):
         """Mean size of an item embedding in bytes; see `recbole_sparse_elsa.core.bytes_per_item`."""
         return bytes_per_item(self.nonzeros().double().mean().item(), self.embedding_size, self.value_dtype)
 
-    def _rounded(self, values):
-        return values if self.value_dtype == "float32" else values.to(getattr(torch, self.value_dtype)).float()
+    def _scoring_values(self, places):
+        """Compact form: the entries of the scaled rows, rounded."""
+        values = _unit_values(self.weight, places)
+        if self.value_dtype == "int8":
+            largest = values.new_zeros(places.n_items).index_reduce_(0, places.row_of_entry, values.abs(), "amax")
+            return _unit_values((values * (127 / largest[places.row_of_entry])).round(), places)
+        return values.half().float() if self.value_dtype == "float16" else values
+
+    def _scoring_rows(self):
+        """Dense form: the scaled rows, rounded."""
+        rows = self()
+        if self.value_dtype == "int8":
+            return F.normalize((rows * (127 / rows.abs().amax(dim=1, keepdim=True))).round(), dim=1)
+        return rows.half().float() if self.value_dtype == "float16" else rows
 
     def _rows(self, items):
         weight = self.weight[items]

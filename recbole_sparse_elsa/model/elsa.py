@@ -91,7 +91,7 @@ class ELSA(GeneralRecommender):
         if not isinstance(config["learning_rate_decay"], bool):
             raise OptionError(f"learning_rate_decay is {config['learning_rate_decay']!r}, but must be True or False")
         if config["value_dtype"] not in VALUE_DTYPES:
-            raise OptionError(f"value_dtype is {config['value_dtype']!r}, but must be {' or '.join(VALUE_DTYPES)}")
+            raise OptionError(f"value_dtype is {config['value_dtype']!r}, but must be one of {', '.join(VALUE_DTYPES)}")
         if config["embedding_form"] not in ("auto", "dense", "compact"):
             raise OptionError(f"embedding_form is {config['embedding_form']!r}, but must be auto, dense or compact")
         cls.schedule_of(config)

@@ -44,9 +44,7 @@ class Explorer:
         The segments are of other items, or there is no user.
     """
 
-    def __init__(
-        self, index, segments, histories, dataset, accuracy=(), example_users=None, items_per_page=100
-    ):
+    def __init__(self, index, segments, histories, dataset, accuracy=(), example_users=None, items_per_page=100):
         if segments.tree.item_tokens != list(index.item_tokens):
             raise OptionError("the segments were made from other items than the index has; make them from this index")
         if not histories:
@@ -322,7 +320,8 @@ QUESTIONS = {
 
 def spread(values, n):
     """At most n of the values, spread evenly from the first to the last."""
-    return [values[place] for place in np.unique(np.linspace(0, len(values) - 1, min(n, len(values))).round().astype(int))]
+    places = np.linspace(0, len(values) - 1, min(n, len(values))).round().astype(int)
+    return [values[place] for place in places]
 
 
 def _completions(text, searched):

@@ -34,7 +34,9 @@ def add_subcommand(subparsers) -> None:
     parser.add_argument(
         "--data_path", metavar="DIR", help="folder that holds the data set's (default: where it was in training)"
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to serve at (default: 127.0.0.1, this machine only)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to serve at (default: 127.0.0.1, for this machine only)"
+    )
     add_whole_number_options(parser, ("port", 8000, "port to serve at, 0 for any that is free"))
     parser.add_argument(
         "--segments", metavar="FILE", help="file of sparse-elsa segments (default: segments as that makes them)"
@@ -42,7 +44,7 @@ def add_subcommand(subparsers) -> None:
     parser.add_argument(
         "--results",
         metavar="FILE",
-        help="a leaderboard's CSV file, for the plot of accuracy against size (default: results.csv beside the checkpoint)",
+        help="a leaderboard's CSV file, for accuracy against size (default: results.csv beside the checkpoint)",
     )
     parser.add_argument("--export", metavar="DIR", help="write DIR/index.html, a page without a server, and end")
     add_whole_number_options(parser, ("users", 20, "users in the page that --export writes"))
@@ -63,10 +65,13 @@ def run(options) -> None:
     accuracy = _accuracy(options)
     segments = None if options.segments is None else Segments.load(options.segments)
     if options.export is not None:
-        report.open_output(options.export)
+        report.open_output(options.export, "export")
         explorer = _explorer(options, segments, accuracy)
         file = os.path.join(options.export, "index.html")
-        report.write_text(file, static_page_html(explorer))
+        try:
+            report.write_text(file, static_page_html(explorer))
+        except OSError as error:
+            raise OptionError(f"export: {file} cannot be written: {error.strerror}") from None
         print(f"Written: {file} ({os.path.getsize(file) / 1e6:.2g} MB, {len(explorer.example_users)} users)")
         return
     with ExplorerServer(options.host, options.port) as server:

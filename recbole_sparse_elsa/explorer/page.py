@@ -8,7 +8,11 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from tqdm import tqdm
 
-_FOLDER = os.path.dirname(__file__)
+_FOLDER = os.path.join(os.path.dirname(__file__), "page_files")
+_SCRIPTS = (
+    *("ask.js", "elements.js", "combobox.js", "plots.js", "user_views.js", "catalogue_views.js"),
+    "start.js",  # last, since it uses all others
+)
 _TEMPLATES = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 _TEMPLATES.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
 
@@ -44,15 +48,14 @@ def static_page_html(explorer) -> str:
 
 
 def _render(dataset, answers):
-    style, script = _read("page.css"), _read("page.js")
+    style, script = _read("page.css"), "".join(map(_read, _SCRIPTS))
     # Nothing but this very style and script, and questions to the server that the page is from.
     policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; connect-src 'self'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    return _TEMPLATES.get_template("page.html").render(
-        dataset=dataset, policy=policy, style=Markup(style), script=Markup(script), answers=answers
-    )
+    texts = {"style": Markup(style), "script": Markup(script)}
+    return _TEMPLATES.get_template("page.html").render(dataset=dataset, policy=policy, answers=answers, **texts)
 
 
 def _read(name):

@@ -3,7 +3,9 @@
 import ipaddress
 import json
 import logging
+import os
 import socket
+import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
@@ -42,7 +44,8 @@ class ExplorerServer(ThreadingTCPServer):
         The port is not allowed or in use, or the host is not one of this machine.
     """
 
-    allow_reuse_address = True
+    # Elsewhere it would let two servers listen at the same port.
+    allow_reuse_address = os.name == "posix"
     daemon_threads = True
 
     def __init__(self, host="127.0.0.1", port=8000):
@@ -51,7 +54,9 @@ class ExplorerServer(ThreadingTCPServer):
         try:
             self.address_family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         except (OSError, UnicodeError):
-            raise OptionError(f"host is {host}, which is no known name or address; give 127.0.0.1 for this machine") from None
+            raise OptionError(
+                f"host is {host}, which is no known name or address; give 127.0.0.1 for this machine"
+            ) from None
         try:
             super().__init__(address, _Handler)
         except OSError as error:
@@ -65,7 +70,8 @@ class ExplorerServer(ThreadingTCPServer):
 
     def handle_error(self, request, client_address):
         """Say nothing of browsers that went away."""
-        logging.getLogger(__name__).debug("request of %s failed", client_address, exc_info=True)
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

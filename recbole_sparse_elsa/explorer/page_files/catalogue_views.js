@@ -167,6 +167,8 @@ async function dimensionView(place) {
 
 async function accuracyView() {
   const results = overview.accuracy;
+  const heading = h("h2", {}, "Accuracy against size");
+  if (!results.length) return [heading, h("p", {}, "No results of a leaderboard lie beside the checkpoint.")];
   const distinct = (rows, name) => [...new Set(rows.map(row => row[name]))];
   const choice = (label, values, chosen) => {
     const select = h(
@@ -234,5 +236,5 @@ async function accuracyView() {
     );
   }
   update();
-  return [h("h2", {}, "Accuracy against size"), h("div", {class: "choices"}, datasetChoice, metricChoice), place];
+  return [heading, h("div", {class: "choices"}, datasetChoice, metricChoice), place];
 }

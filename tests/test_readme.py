@@ -80,6 +80,18 @@ def test_the_python_example_runs(tmp_path):
     assert "test_result" in result.stdout, result.stderr
 
 
+def test_the_example_of_an_index_runs():
+    from scipy.sparse import eye_array
+
+    from recbole_sparse_elsa.index import SparseIndex
+
+    SparseIndex(eye_array(200), [str(token) for token in range(200)]).save("ml-100k.index")
+    example = re.search(r"```python\n(from recbole_sparse_elsa.index import SparseIndex\n.*?)```", README, re.DOTALL)
+    names = {}
+    exec(example.group(1), names)
+    assert len(names["found"].items) == 10 and len(names["batch"]) == 2
+
+
 def test_the_leaderboard_example_is_accepted():
     from recbole_sparse_elsa.leaderboard.specification import read_specification
 

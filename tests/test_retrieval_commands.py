@@ -20,7 +20,8 @@ from recbole_sparse_elsa.index.export import VECTOR_NAME, fill_qdrant, recommend
 def index_of(n_items=60, embedding_size=30, k=4, seed=0, **options):
     rng = np.random.default_rng(seed)
     columns = rng.random((n_items, embedding_size)).argsort(axis=1)[:, :k].ravel()
-    rows = csr_matrix((rng.standard_normal(n_items * k), columns, np.arange(n_items + 1) * k), (n_items, embedding_size))
+    pointers = np.arange(n_items + 1) * k
+    rows = csr_matrix((rng.standard_normal(n_items * k), columns, pointers), shape=(n_items, embedding_size))
     return SparseIndex(rows, [f"item {position}" for position in range(n_items)], **options)
 
 
@@ -114,7 +115,10 @@ def test_what_a_user_can_mend_is_said_in_one_line(arguments, said):
 
 @pytest.mark.parametrize(
     "module, options, extra",
-    [("pyarrow", ["--output", "a"], "parquet"), ("qdrant_client", "--to qdrant --path q --collection c".split(), "qdrant")],
+    [
+        ("pyarrow", ["--output", "a"], "parquet"),
+        ("qdrant_client", "--to qdrant --path q --collection c".split(), "qdrant"),
+    ],
 )
 def test_a_missing_library_is_named(monkeypatch, module, options, extra):
     index_of().save("an.index")

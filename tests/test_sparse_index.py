@@ -134,7 +134,7 @@ def test_popular_items_need_their_popularity():
         (csr_matrix([[1.0, 0], [np.nan, 1]]), {}, "not finite"),
         (csr_matrix([[1.0, 0], [np.inf, 1]]), {}, "not finite"),
         (csr_matrix((0, 3)), {"item_tokens": []}, "at least one item"),
-        (csr_matrix((2, 2**24 + 1)), {}, "16777217 latent dimensions, but an index holds at most 16777216"),
+        (csr_matrix((2, 2**20 + 1)), {}, "1048577 latent dimensions, but an index holds at most 1048576"),
         (csr_matrix(np.eye(3)), {}, "2 item_tokens for 3 rows"),
         (csr_matrix(np.eye(2)), {"item_tokens": ["a", "a"]}, "distinct, but 'a' occurs twice"),
         (csr_matrix(np.eye(2)), {"item_tokens": [1, 2]}, "item_tokens must be str"),
@@ -254,6 +254,14 @@ def test_posting_lists_give_what_scoring_every_item_gives(seed, n, n_nonzeros, m
         found = index.recommend(history, n, mask_history=mask_history)
     assert found.items.tolist() == expected.items.tolist()
     assert found.scores.tolist() == expected.scores.tolist()
+
+
+def test_posting_lists_with_rows_and_users_without_a_non_zero(monkeypatch):
+    monkeypatch.setattr(sparse_index, "_MANY_ITEMS", 0)
+    for rows in (csr_matrix([[0.0, 0], [0, 0], [3, 4], [0, 1]]), csr_matrix((4, 2))):
+        index = SparseIndex(rows, ["a", "b", "c", "d"])
+        found = index.recommend(["a", "b"], 2)
+        assert found.items.tolist() == ["c", "d"] and found.scores.tolist() == [0, 0]
 
 
 def test_posting_lists_leave_few_items_to_score():

@@ -88,7 +88,9 @@ def encoding_losses(checkpoint=None, data_path=None) -> EncodingLosses:
             checkpoint = _train(folder)
         index = index_from_checkpoint(checkpoint, data_path=data_path)
         if index.n_items < _TOP:
-            raise OptionError(f"checkpoint {checkpoint} holds {index.n_items} items, but NDCG@100 needs at least {_TOP}")
+            raise OptionError(
+                f"checkpoint {checkpoint} holds {index.n_items} items, but NDCG@{_TOP} needs at least {_TOP}"
+            )
         config = _evaluation_config(read_checkpoint(checkpoint, "cpu")["config"], data_path)
         data = load_data(config)
         with away_from_the_command_line():

@@ -33,7 +33,7 @@ sorted. "CSR product" scores all items by SciPy. "Dense ELSA": d = {dense_size},
 top-n as the index; "faster" is the index's gain on it, the median over {rounds} blocks of the ratio of their medians.
 FAISS searches the dense embeddings for n + the history's length. EASE sums the rows of the history in an items x items
 float32 matrix. Embeddings are random: supports uniform, values normal, d = {embedding_size}; histories uniform; seed
-{seed}. Random embeddings are hard to prune: real ones concentrate a user on fewer dimensions.
+{seed}.
 """
 
 
@@ -205,7 +205,7 @@ def _methods(cell, options, item_embeddings):
     try:
         import faiss
     except ImportError:
-        notes.append('FAISS is not installed and is left out; run: pip install "recbole_sparse_elsa[ncl]"')
+        notes.append('FAISS is not installed and is left out; run: pip install "recbole_sparse_elsa[faiss]"')
     else:
         faiss.omp_set_num_threads(1)
         if _fits(dense_bytes):

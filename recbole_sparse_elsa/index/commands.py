@@ -29,7 +29,7 @@ def _add_index(subparsers):
         description="Make a retrieval index of a checkpoint of SparseELSA or ELSASAE, with the items' tokens.",
         allow_abbrev=False,
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="file in saved/; a pickle, so it must be one you trust")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="file in saved/; a pickle: it must be one you trust")
     parser.add_argument("--output", required=True, metavar="FILE", help="index file to write")
     parser.add_argument(
         "--encoding", choices=list(ENCODINGS), default="float32", help="how values are held (default: float32)"

@@ -19,8 +19,8 @@ _ROWS_OF_A_GROUP = 100_000
 def write_parquet(index, file) -> None:
     """Write a Parquet file with a row for each item: ``item`` (string), ``indices`` and ``values`` (lists).
 
-    ``indices`` (int32, rising) are the latent dimensions of the non-zeros, ``values`` (float32) the non-zeros; rows have
-    norm 1 and stand in the index's order. The score of an item is the inner product with a user's vector.
+    ``indices`` (int32, rising) are the latent dimensions of the non-zeros, ``values`` (float32) the non-zeros; rows
+    have norm 1 and stand in the index's order. The score of an item is the inner product with a user's vector.
 
     Parameters
     ----------

@@ -1,18 +1,24 @@
-"""Exact retrieval through posting lists: for each latent dimension its items and their weights (method page, section 6).
+"""Exact retrieval through posting lists: for each latent dimension its items and weights (method page, section 6).
 
-The long posting lists in which a user has little weight are not walked: the Cauchy-Schwarz inequality bounds what they
-can add to the score of an item, and the few items that could still be among the best are then scored in full (the idea
-of MaxScore; Turtle, Flood, Query evaluation: strategies and optimizations, IP&M 1995).
+Postings that can add little to any score are not walked: of each list only those of a weight that, times the user's, is
+above a threshold. What the others could add together is bounded, and the few items that could still be among the best
+are then scored in full (the idea of MaxScore; Turtle and Flood, Query evaluation: strategies and optimizations,
+Information Processing & Management 1995).
 """
 
 import numpy as np
-from scipy.sparse import csc_matrix
+from scipy.sparse import csc_matrix, csr_matrix
 
-# What the posting lists that are not walked may add to a score, as a share of the highest score that any item of norm 1
-# could have. More leaves fewer postings and more items to score in full.
-_SHARE_LEFT_OUT = 0.08
-# With more candidates than this share of the items, scoring all of them is faster.
+# What the postings that are not walked may add to a score, as a share of the highest score that any item of norm 1
+# could have. More leaves fewer postings to walk and more items to score in full.
+_SHARE_LEFT_OUT = 0.06
+# With more candidates than this share of the items, or more postings than that of all, scoring all items is faster.
 _MOST_CANDIDATES = 0.1
+_MOST_POSTINGS = 0.5
+# A posting list stands in parts by falling magnitude of the weights: those from part i on are at most 2 ** (-i / 2),
+# and a little more for rounding.
+_PARTS = 16
+_HIGHEST_IN_PART = 1.001 * 2.0 ** (-np.arange(_PARTS) / 2)
 
 
 class PostingLists:
@@ -25,9 +31,16 @@ class PostingLists:
     """
 
     def __init__(self, item_embeddings):
-        self._lists = item_embeddings.tocsc()
         self._item_embeddings = item_embeddings
         self._longest_row = int(np.diff(item_embeddings.indptr).max(initial=0))
+        # A column for each part of each list.
+        parts = -2 * np.log2(np.maximum(np.abs(item_embeddings.data), 2.0**-_PARTS))
+        parts = np.clip(parts, 0, _PARTS - 1).astype(item_embeddings.indices.dtype)
+        columns = item_embeddings.indices * _PARTS + parts
+        n_items, embedding_size = item_embeddings.shape
+        self._lists = csr_matrix(
+            (item_embeddings.data, columns, item_embeddings.indptr), shape=(n_items, embedding_size * _PARTS)
+        ).tocsc()
 
     def candidates(self, user_vector, n, subtracted, left_out):
         """Items among which are the n best.
@@ -41,15 +54,17 @@ class PostingLists:
         subtracted : numpy.ndarray
             Positions (int64) of the items whose score is the product less 1: those of the history.
         left_out : numpy.ndarray
-            Positions (int64) of the items that are not wanted.
+            Positions (int64) of the items that are not wanted; at least n others are there.
 
         Returns
         -------
         numpy.ndarray or None
             Positions (int64), rising. None where they are not few, or the n best have no positive score.
         """
-        walked, left = self._divide(np.abs(user_vector))
-        scores = self._product(walked, user_vector)
+        dimensions, starts, ends, left = self._choose_postings(user_vector)
+        if (ends - starts).sum() > _MOST_POSTINGS * len(self._lists.data):
+            return None
+        scores = self._product(starts, ends, user_vector[dimensions])
         scores[subtracted] -= 1
         scores[left_out] = -np.inf
         some = np.flatnonzero(scores >= lower_bound(scores, n))
@@ -65,31 +80,31 @@ class PostingLists:
         candidates = np.flatnonzero(scores >= threshold)
         return candidates if len(candidates) <= _MOST_CANDIDATES * len(scores) else None
 
-    def _divide(self, magnitudes):
-        """The dimensions whose lists are walked (falling), and a bound of what the others can add to a score."""
-        active = np.flatnonzero(magnitudes)
-        order = active[np.argsort(-magnitudes[active])]
-        squares = np.square(magnitudes[order], dtype=np.float64)
-        # The sum of as many squares as an item has non-zeros, from each place on.
-        sums = np.concatenate([[0], np.cumsum(squares)])
-        ends = np.minimum(np.arange(len(squares)) + self._longest_row, len(squares))
-        bounds = np.sqrt(np.maximum(sums[ends] - sums[:-1], 0))
-        bounds = np.append(bounds, 0)
-        n_walked = int(np.argmax(bounds <= _SHARE_LEFT_OUT * bounds[0]))
-        # Partial scores and the sums of squares are rounded, too.
-        return np.sort(order[:n_walked])[::-1], bounds[n_walked] + 1e-4 * bounds[0]
+    def _choose_postings(self, user_vector):
+        """Where the postings to walk start and end, by falling dimension, and a bound of what the others can add."""
+        magnitudes = np.abs(user_vector)
+        dimensions = np.flatnonzero(magnitudes)[::-1]
+        magnitudes = magnitudes[dimensions].astype(np.float64)
+        # The Cauchy-Schwarz inequality: a row has norm 1, and not more entries than the longest.
+        highest_score = np.sqrt(np.sort(np.square(magnitudes))[-self._longest_row :].sum())
+        left = _SHARE_LEFT_OUT * highest_score
+        # An item stands in as many lists as it has entries, and each posting left out adds at most its share of this.
+        n_parts = np.searchsorted(-_HIGHEST_IN_PART, -left / (self._longest_row * magnitudes))
+        starts = self._lists.indptr[dimensions * _PARTS]
+        ends = self._lists.indptr[dimensions * _PARTS + n_parts]
+        # Sums in float32 are rounded, too.
+        return dimensions, starts, ends, left + 1e-4 * highest_score
 
-    def _product(self, dimensions, user_vector):
-        """Products with the posting lists of some dimensions, which fall: float32, shape ``(n_items,)``."""
-        starts, ends = self._lists.indptr[dimensions], self._lists.indptr[dimensions + 1]
-        # A matrix whose columns are these lists and, between two of them, a column that ends before it starts, over
-        # which SciPy's product passes: so no posting is copied.
-        columns = csc_matrix((self._lists.shape[0], max(2 * len(dimensions) - 1, 0)), dtype=np.float32)
+    def _product(self, starts, ends, weights):
+        """The sums of some stretches of postings, each times its weight: float32, shape ``(n_items,)``."""
+        # A matrix whose columns are these stretches, which stand in falling order, and between two of them a column
+        # that ends before it starts, over which SciPy's product passes: so no posting is copied.
+        columns = csc_matrix((self._lists.shape[0], max(2 * len(starts) - 1, 0)), dtype=np.float32)
         columns.indptr = np.stack([starts, ends], axis=1).ravel()
         columns.indices, columns.data = self._lists.indices, self._lists.data
-        weights = np.zeros(columns.shape[1], dtype=np.float32)
-        weights[::2] = user_vector[dimensions]
-        return columns @ weights
+        every_second = np.zeros(columns.shape[1], dtype=np.float32)
+        every_second[::2] = weights
+        return columns @ every_second
 
 
 def places_among(positions, wanted) -> np.ndarray:

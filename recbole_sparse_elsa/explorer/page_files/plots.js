@@ -40,7 +40,7 @@ function dimensionsPlot(shown, width) {
   );
   const lanes = rows.map((row, place) => {
     const y = top + rowHeight * place;
-    const largest = Math.max(...row.weights.map(Math.abs), 1e-12);
+    const largest = Math.max(...row.weights.slice(0, columns.length).map(Math.abs), 1e-12);
     const circles = columns.map((dimension, column) => {
       const weight = row.weights[column];
       const marks = [];
@@ -109,12 +109,10 @@ function accuracyPlot(rows, methods, metric, width) {
       number(Math.round(size)),
     ),
   ]);
-  const yAxis = [0, 1, 2, 3, 4]
-    .map(tick => y0 + ((y1 - y0) * (tick + 0.5)) / 5)
-    .map(value => [
-      s("line", {class: "axis", x1: left, x2: width - right, y1: y(value), y2: y(value)}),
-      s("text", {class: "faint-text", x: left - 6, y: y(value) + 4, "text-anchor": "end"}, value.toPrecision(3)),
-    ]);
+  const yAxis = roundTicks(y0, y1).map(([value, text]) => [
+    s("line", {class: "axis", x1: left, x2: width - right, y1: y(value), y2: y(value)}),
+    s("text", {class: "faint-text", x: left - 6, y: y(value) + 4, "text-anchor": "end"}, text),
+  ]);
   const series = methods.map((method, place) => {
     const points = rows.filter(row => row.method === method).sort((one, other) => one.bytes - other.bytes);
     const group = s(
@@ -181,6 +179,18 @@ const padded = (low, high) => {
   const margin = (high - low) * 0.08 || Math.abs(high) * 0.05 || 1;
   return [low - margin, high + margin];
 };
+
+// At most 8 values, 1, 2 or 5 times a power of ten apart, with their texts.
+function roundTicks(low, high) {
+  const power = Math.floor(Math.log10((high - low) / 8));
+  const factor = [1, 2, 5, 10].find(factor => (high - low) / (factor * 10 ** power) <= 8);
+  const step = factor * 10 ** power;
+  const ticks = [];
+  for (let n = Math.ceil(low / step); n * step <= high; n++) {
+    ticks.push([n * step, (n * step).toFixed(Math.max(0, -Math.floor(Math.log10(step) + 1e-9)))]);
+  }
+  return ticks;
+}
 
 // Shapes tell methods apart where colours do not.
 function marker(place, x, y, text) {

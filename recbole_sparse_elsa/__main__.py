@@ -6,6 +6,7 @@ import sys
 import recbole_sparse_elsa
 from recbole_sparse_elsa import benchmark, convert, leaderboard, search
 from recbole_sparse_elsa.errors import OptionError, UserError
+from recbole_sparse_elsa.explorer import explore_command
 from recbole_sparse_elsa.index import commands as index_commands
 from recbole_sparse_elsa.leaderboard import write_report
 from recbole_sparse_elsa.segments import homepage_command, segments_command
@@ -19,6 +20,7 @@ _SUBCOMMANDS = (
     index_commands,
     segments_command,
     homepage_command,
+    explore_command,
     benchmark,
 )
 

@@ -15,8 +15,8 @@ import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import OptionError
 
 
-def open_output(folder) -> None:
-    """Make the output folder.
+def open_output(folder, option="output") -> None:
+    """Make the folder that an option, by default ``output``, names.
 
     Raises
     ------
@@ -26,9 +26,9 @@ def open_output(folder) -> None:
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
-        raise OptionError(f"output: {folder} cannot be made a folder: {error.strerror}") from None
+        raise OptionError(f"{option}: {folder} cannot be made a folder: {error.strerror}") from None
     if not os.access(folder, os.W_OK):
-        raise OptionError(f"output: {folder} cannot be written to")
+        raise OptionError(f"{option}: {folder} cannot be written to")
 
 
 def add_device_option(parser) -> None:

@@ -2,7 +2,9 @@
 
 import os
 import zipfile
+from functools import cached_property
 
+import numpy as np
 from recbole.data import create_dataset
 
 from recbole_sparse_elsa.checkpoint import read_checkpoint
@@ -63,6 +65,29 @@ class Source:
         """The name of the data set's field of item tokens."""
         return "item_id" if self._config is None else self._config["ITEM_ID_FIELD"]
 
+    @property
+    def dataset(self) -> str | None:
+        """The name of the checkpoint's data set."""
+        return None if self._config is None else self._config["dataset"]
+
+    @cached_property
+    def histories(self) -> dict:
+        """The tokens of the items (numpy.ndarray of str) that each user of the data set has after filtering, by token.
+
+        Raises
+        ------
+        OptionError
+            The source is an index file, which knows no users.
+        """
+        if self._config is None:
+            raise OptionError(f"index file {self.path} knows no users: give the checkpoint that it was made from")
+        dataset = create_dataset(self._config)
+        table = dataset.inter_feat[[dataset.uid_field, dataset.iid_field]].sort_values(dataset.uid_field, kind="stable")
+        users, starts = np.unique(table[dataset.uid_field].to_numpy(), return_index=True)
+        # Id 0 stands for padding; the index has the items in the order of their ids.
+        histories = np.split(self.index.item_tokens[table[dataset.iid_field].to_numpy() - 1], starts[1:])
+        return {str(user): history for user, history in zip(dataset.id2token(dataset.uid_field, users), histories)}
+
     def history_of(self, user) -> list[str]:
         """The tokens of all items that a user of the checkpoint's data set has after filtering.
 
@@ -73,9 +98,6 @@ class Source:
         """
         if self._config is None:
             raise OptionError(f"user is {user}, but index file {self.path} knows no users: give items or a checkpoint")
-        dataset = create_dataset(self._config)
-        if user not in dataset.field2token_id[dataset.uid_field]:
-            raise OptionError(f"user is {user}, but data set {self._config['dataset']} does not have such a user")
-        is_theirs = dataset.inter_feat[dataset.uid_field] == dataset.field2token_id[dataset.uid_field][user]
-        items = dataset.inter_feat[dataset.iid_field][is_theirs]
-        return [str(token) for token in dataset.id2token(dataset.iid_field, items)]
+        if user not in self.histories:
+            raise OptionError(f"user is {user}, but data set {self.dataset} does not have such a user")
+        return list(self.histories[user])

@@ -1,0 +1,67 @@
+"""The explorer's page: one HTML document that needs nothing from elsewhere."""
+
+import base64
+import hashlib
+import os
+
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+from tqdm import tqdm
+
+_FOLDER = os.path.join(os.path.dirname(__file__), "page_files")
+_SCRIPTS = (
+    *("ask.js", "elements.js", "combobox.js", "plots.js", "user_views.js", "catalogue_views.js"),
+    "start.js",  # last, since it uses all others
+)
+_TEMPLATES = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+_TEMPLATES.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
+
+
+def page_html(dataset) -> str:
+    """The page that asks an `ExplorerServer`.
+
+    Parameters
+    ----------
+    dataset : str
+        The name of the data set, for the title.
+    """
+    return _render(dataset, None)
+
+
+def static_page_html(explorer) -> str:
+    """The page with all that it needs in itself: the explorer's example users, all segments and all dimensions.
+
+    Parameters
+    ----------
+    explorer : Explorer
+        What answers; of each segment and posting list the page has the first ``items_per_page`` items.
+    """
+    n_segments, n_dimensions = len(explorer.segments), explorer.index.embedding_size
+    users = tqdm(explorer.example_users, desc="users", unit="user", disable=None)
+    answers = {
+        "overview": explorer.overview(),
+        "user": {user: explorer.user(user) for user in users},
+        "segment": {str(segment): explorer.segment(segment) for segment in range(n_segments)},
+        "dimension": {str(dimension): explorer.dimension(dimension) for dimension in range(n_dimensions)},
+    }
+    return _render(explorer.dataset, answers)
+
+
+def _render(dataset, answers):
+    style, script = _read("page.css"), "".join(map(_read, _SCRIPTS))
+    # Nothing but this very style and script, and questions to the server that the page is from.
+    policy = (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    texts = {"style": Markup(style), "script": Markup(script)}
+    return _TEMPLATES.get_template("page.html").render(dataset=dataset, policy=policy, answers=answers, **texts)
+
+
+def _read(name):
+    with open(os.path.join(_FOLDER, name), encoding="utf-8") as file:
+        return file.read()
+
+
+def _hash(text):
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -479,6 +479,8 @@ def test_the_command_serves_until_it_is_interrupted(checkerboard):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": TOP},
+        # Where the tests run in a shell's background, interrupts are ignored, and programs that they start inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         line = next(line for line in process.stdout if line.startswith("Open "))

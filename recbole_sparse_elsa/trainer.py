@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import inspect
 import math
 import os
@@ -9,8 +10,6 @@ import random
 
 import numpy as np
 import torch
-from recbole.data.dataloader import UserDataLoader
-from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer
 from recbole.utils import set_color
 from torch import distributed, optim
@@ -19,9 +18,10 @@ from torch.nn.parallel import DistributedDataParallel
 from recbole_sparse_elsa.checkpoint import read_checkpoint, write_checkpoint
 from recbole_sparse_elsa.core import embedding_size_report
 from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingError
+from recbole_sparse_elsa.user_batches import UserBatches
 
 # The compact form is the faster one from this many times fewer non-zeros than latent dimensions on.
-COMPACT_FROM = 12
+COMPACT_FROM = 8
 
 _RESUME_SUFFIX = "-resume.pth"
 
@@ -222,21 +222,20 @@ class PruningTrainer(Trainer):
     def _user_batches(self, train_data):
         """The batches of users, which are the same on every process, as are their order and their sizes."""
         if not self._is_distributed:
-            return UserDataLoader(self.config, train_data._dataset, train_data._sampler, shuffle=True)
+            return UserBatches(self.config, train_data._dataset, train_data._sampler, self.model.batch_of)
         config = copy.copy(self.config)
         config.final_config_dict = {**self.config.final_config_dict, "single_spec": True}
-        users = UserDataLoader(config, train_data._dataset, train_data._sampler, shuffle=True)
+        share = slice(distributed.get_rank(), None, distributed.get_world_size())
+        gather = functools.partial(self.model.batch_of, share=share)
+        users = UserBatches(config, train_data._dataset, train_data._sampler, gather)
         users.shuffle = False  # it shuffles by itself; RecBole would set the epoch of a distributed sampler
         return users
 
     def _loss_of_share(self, interaction):
         """The loss of this process's users, such that its mean over the processes is that of the whole batch."""
-        field, world_size = self.model.USER_ID, distributed.get_world_size()
-        users = interaction[field]
-        users = users[self.model.histories.lengths(users) > 0]
-        share = users[distributed.get_rank() :: world_size]
-        loss = self.model.calculate_loss(Interaction({field: share}))
-        return loss * (len(share) * world_size / max(1, len(users)))
+        n_users = torch.count_nonzero(self.model.histories.lengths(interaction[self.model.USER_ID])).item()
+        loss = self.model.calculate_loss(interaction)
+        return loss * (interaction.batch.n_users * distributed.get_world_size() / max(1, n_users))
 
     # Checkpoints
 

@@ -60,7 +60,7 @@ def test_loss_and_gradient_agree_with_the_dense_formula(seed, n_users, n_items, 
     counts = torch.tensor([data.draw(st.integers(1, embedding_size)) for _ in range(n_items)])
     targets = random_rows(n_users, n_items, seed)
     torch.manual_seed(seed)
-    batch = batch_of(targets, input_dropout=input_dropout)
+    batch = batch_of(targets).drop_input(input_dropout)
 
     layer = layer_with(weight)
     layer.prune(counts)
@@ -116,7 +116,7 @@ def test_autocast_takes_the_large_products_in_half_precision_only():
 
 def test_input_dropout_keeps_every_interaction_as_target():
     torch.manual_seed(0)
-    batch = batch_of(torch.ones(200, 20), input_dropout=0.75)
+    batch = batch_of(torch.ones(200, 20)).drop_input(0.75)
     assert isinstance(batch, UserBatch)
     assert set(batch.input_value.unique().tolist()) == {0.0, 4.0}
     assert (batch.input_value > 0).float().mean().item() == pytest.approx(0.25, abs=0.03)

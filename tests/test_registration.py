@@ -32,6 +32,15 @@ def python(code, **environment):
     )
 
 
+@pytest.mark.parametrize("asked, given", [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
+def test_waiting_threads_sleep_unless_asked_otherwise(asked, given, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    # What libgomp prints as torch loads it is what it has understood.
+    result = python("import recbole_sparse_elsa", OMP_DISPLAY_ENV="true", **asked)
+    assert result.returncode == 0, result.stderr
+    assert f"OMP_WAIT_POLICY = '{given.upper()}'" in result.stderr
+
+
 @pytest.mark.parametrize("name", ["ELSA", "SparseELSA"])
 def test_recbole_finds_model_and_trainer_by_name(name):
     model = get_model(name)

@@ -21,12 +21,11 @@ def layer_with(weight, compact=False):
     return layer
 
 
-def batch_of(rows, **options):
+def batch_of(rows):
     """A batch of users whose interactions are the non-zeros of ``rows``."""
     matrix = torch.as_tensor(rows, dtype=torch.float32).to_sparse_csr()
-    return UserHistories(matrix.crow_indices(), matrix.col_indices(), matrix.shape[1]).batch(
-        torch.arange(matrix.shape[0]), **options
-    )
+    histories = UserHistories(matrix.crow_indices(), matrix.col_indices(), matrix.shape[1])
+    return histories.batch(torch.arange(matrix.shape[0]))
 
 
 def random_rows(n_users, n_items, seed=0):

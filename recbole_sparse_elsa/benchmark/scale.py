@@ -183,7 +183,8 @@ def measure_training(size, options, device) -> dict:
         batch_users = torch.randint(0, size.users, (min(options["batch"], size.users),), device=device)
         start = time.perf_counter()
         optimizer.zero_grad()
-        layer.nmse_loss(histories.batch(batch_users, _INPUT_DROPOUT), options["max_output"]).backward()
+        batch = histories.batch(batch_users).drop_input(_INPUT_DROPOUT)
+        layer.nmse_loss(batch, options["max_output"]).backward()
         optimizer.step()
         # On a GPU, reading a number waits for the work that is queued.
         layer.weight[0].item()

@@ -140,7 +140,7 @@ class CompactStep(_Step):
         self.optimizer = make_optimizer(self.weight)
 
     def loss(self):
-        return self.layer.nmse_loss(self.histories.batch(self.users, _INPUT_DROPOUT))
+        return self.layer.nmse_loss(self.histories.batch(self.users).drop_input(_INPUT_DROPOUT))
 
     def loss_of(self, inputs):
         """The loss with this input: float32, shape ``(n_users, n_items)``."""

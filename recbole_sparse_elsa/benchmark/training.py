@@ -175,8 +175,7 @@ def _train(seed, computation, schedule, options, device):
 def _dense_masked_loss(model, interaction):
     layer = model.item_embedding
     mask = torch.ones_like(layer.weight, dtype=torch.bool) if layer.support is None else layer.support
-    users = interaction[model.USER_ID]
-    rows = model.histories.batch(users[model.histories.lengths(users) > 0]).rows()
+    rows = interaction.batch.rows()
     return dense_masked_loss(layer.weight, mask, rows, F.dropout(rows, model.input_dropout))
 
 

@@ -59,13 +59,16 @@ def nmse_loss_and_gradient_(reconstruction: torch.Tensor, batch: UserBatch, item
     return 1 + is_predicted - 2 * cosine
 
 
-def dense_nmse_loss(item_embeddings: torch.Tensor, batch: UserBatch, item_weights=None) -> torch.Tensor:
-    """Mean NMSE loss of a batch under dense item embeddings.
+def dense_nmse_loss(weight: torch.Tensor, support, batch: UserBatch, item_weights=None) -> torch.Tensor:
+    """Mean NMSE loss of a batch under item embeddings that are stored densely.
 
     Parameters
     ----------
-    item_embeddings : torch.Tensor
-        ``Â``: float32, shape ``(n_items, embedding_size)``.
+    weight : torch.Tensor
+        ``A``: float32, shape ``(n_items, embedding_size)``, 0 outside of the support. The products use its rows scaled
+        to L2 norm 1.
+    support : torch.Tensor or None
+        bool, same shape: the entries that get a gradient; None for all.
     batch : UserBatch
         The users, each with at least one interaction.
     item_weights : torch.Tensor, optional
@@ -74,25 +77,32 @@ def dense_nmse_loss(item_embeddings: torch.Tensor, batch: UserBatch, item_weight
     Returns
     -------
     torch.Tensor
-        Scalar float32, differentiable with respect to ``item_embeddings``. Under autocast the large products are
-        taken in its precision, norms and sums in float32.
+        Scalar float32, differentiable with respect to ``weight``. Under autocast the products are taken in its
+        precision, norms and sums in float32.
     """
-    device = item_embeddings.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else item_embeddings.dtype
+    device = weight.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
 
-    def loss_and_gradient(item_embeddings):
-        user_rows, item_rows = batch.sparse_rows(), batch.sparse_columns()
-        user_vectors = user_rows @ item_embeddings
-        factors, vectors = item_embeddings.to(dtype), user_vectors.to(dtype)
-        gradient_of_reconstruction = vectors @ factors.T
+    def loss_and_gradient(weight):
+        norms = torch.linalg.vector_norm(weight, dim=1, keepdim=True).clamp_(min=1e-12)
+        unit_rows = weight / norms
+        factors = unit_rows.to(dtype)
+        user_vectors = batch.sparse_rows() @ factors
+        gradient_of_reconstruction = user_vectors @ factors.T
         losses = nmse_loss_and_gradient_(gradient_of_reconstruction, batch, item_weights)
-        gradient_of_vectors = (gradient_of_reconstruction @ factors).to(item_embeddings.dtype)
-        gradient = (gradient_of_reconstruction.T @ vectors).to(item_embeddings.dtype)
-        gradient += item_rows @ gradient_of_vectors
-        return losses.mean(), gradient.div_(batch.n_users)
+        gradient_of_vectors = gradient_of_reconstruction @ factors
+        gradient = gradient_of_reconstruction.T @ user_vectors
+        gradient += batch.sparse_columns() @ gradient_of_vectors
+        # Through the scaling to norm 1, in place: matrices of this size are dear to allocate.
+        gradient = gradient.to(weight.dtype)
+        along_rows = torch.einsum("ij,ij->i", gradient, unit_rows)
+        gradient.addcmul_(unit_rows, along_rows[:, None], value=-1).div_(norms * batch.n_users)
+        if support is not None:
+            gradient.mul_(support)
+        return losses.mean(), gradient
 
     with torch.autocast(device, enabled=False):
-        return _LossWithGradient.apply(item_embeddings, loss_and_gradient)
+        return _LossWithGradient.apply(weight, loss_and_gradient)
 
 
 def sparse_nmse_loss(
@@ -137,15 +147,17 @@ def sparse_nmse_loss(
 
 
 class _LossWithGradient(torch.autograd.Function):
-    """A loss that is computed together with its gradient, so that nothing large outlives the forward pass."""
+    """A loss that is computed together with its gradient, so that nothing large outlives the forward pass.
+
+    The gradient is handed on by the first backward pass, without a copy; there is no second one.
+    """
 
     @staticmethod
     def forward(ctx, parameters, loss_and_gradient):
-        loss, gradient = loss_and_gradient(parameters)
-        ctx.save_for_backward(gradient)
+        loss, ctx.gradient = loss_and_gradient(parameters)
         return loss
 
     @staticmethod
     def backward(ctx, gradient_of_output):
-        (gradient,) = ctx.saved_tensors
-        return gradient_of_output * gradient, None
+        gradient, ctx.gradient = ctx.gradient, None
+        return gradient.mul_(gradient_of_output), None

@@ -80,7 +80,7 @@ class TopKEmbedding(nn.Module):
         """The item embeddings as a dense matrix: float32, shape ``(n_items, embedding_size)``, rows of norm 1."""
         if self.is_compact:
             return self._places().matrix(_unit_values(self.weight, self._places())).to_dense()
-        return self._rows(slice(None))
+        return F.normalize(self.weight if self.support is None else self.weight * self.support, dim=1)
 
     def nmse_loss(self, batch: UserBatch, max_output: int = None) -> torch.Tensor:
         """Mean NMSE loss of predicting a batch of users from their input; see `nmse_loss_and_gradient_`.
@@ -101,7 +101,9 @@ class TopKEmbedding(nn.Module):
         if max_output is not None and max_output < self.n_items:
             items, item_weights, batch = batch.sample_items(max_output)
         if not self.is_compact:
-            return dense_nmse_loss(self() if items is None else self._rows(items), batch, item_weights)
+            rows = slice(None) if items is None else items
+            support = None if self.support is None else self.support[rows]
+            return dense_nmse_loss(self.weight[rows], support, batch, item_weights)
         weight, places = self.weight, self._places()
         if items is not None:
             places, entries = places.of_items(items)
@@ -227,7 +229,7 @@ class TopKEmbedding(nn.Module):
         """Compact form: the entries of the scaled rows, rounded."""
         values = _unit_values(self.weight, places)
         if self.value_dtype == "int8":
-            largest = values.new_zeros(places.n_items).index_reduce_(0, places.row_of_entry, values.abs(), "amax")
+            largest = values.new_zeros(places.n_items).scatter_reduce_(0, places.row_of_entry, values.abs(), "amax")
             return _unit_values((values * (127 / largest[places.row_of_entry])).round(), places)
         return values.half().float() if self.value_dtype == "float16" else values
 
@@ -237,10 +239,6 @@ class TopKEmbedding(nn.Module):
         if self.value_dtype == "int8":
             return F.normalize((rows * (127 / rows.abs().amax(dim=1, keepdim=True))).round(), dim=1)
         return rows.half().float() if self.value_dtype == "float16" else rows
-
-    def _rows(self, items):
-        weight = self.weight[items]
-        return F.normalize(weight if self.support is None else weight * self.support[items], dim=1)
 
     def _places(self):
         # Made anew only when the support changes; not part of the state, since the CSR buffers determine it.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from recbole_sparse_elsa.core.sparse_products import csr_tensor
+from recbole_sparse_elsa.core.sparse_products import CsrMatrix
 
 
 @dataclass
@@ -50,17 +50,28 @@ class UserBatch:
         columns[self.item_index, self.user_index] = self.input_value
         return columns
 
-    def sparse_rows(self) -> torch.Tensor:
-        """The input as a CSR tensor: float32, shape ``(n_users, n_items)``."""
+    def sparse_rows(self) -> CsrMatrix:
+        """The input as a sparse matrix, users x items."""
         pointers = torch.cat([self.lengths.new_zeros(1), self.lengths.cumsum(0)])
-        return csr_tensor(pointers, self.item_index, self.input_value, (self.n_users, self.n_items))
+        return CsrMatrix(pointers, self.item_index, self.input_value, self.n_items)
 
-    def sparse_columns(self) -> torch.Tensor:
-        """The input, transposed, as a CSR tensor: float32, shape ``(n_items, n_users)``."""
+    def sparse_columns(self) -> CsrMatrix:
+        """The input, transposed, as a sparse matrix, items x users."""
         order = torch.argsort(self.item_index, stable=True)
         counts = torch.bincount(self.item_index, minlength=self.n_items)
         pointers = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        return csr_tensor(pointers, self.user_index[order], self.input_value[order], (self.n_items, self.n_users))
+        return CsrMatrix(pointers, self.user_index[order], self.input_value[order], self.n_users)
+
+    def drop_input(self, input_dropout: float) -> "UserBatch":
+        """This batch with a part of its input dropped, drawn anew; the targets stay whole.
+
+        Parameters
+        ----------
+        input_dropout : float
+            Probability, in [0, 1), with which an interaction is dropped from the input; those that stay are divided by
+            ``1 - input_dropout``.
+        """
+        return dataclasses.replace(self, input_value=torch.nn.functional.dropout(self.input_value, input_dropout))
 
     def sample_items(self, max_output: int):
         """Draw the items over which the loss of this batch is taken (method page, section 1, large catalogues).
@@ -145,21 +156,12 @@ class UserHistories:
         """Number of interactions of each of the users: int64, same shape as ``users``."""
         return self.row_pointers[users + 1] - self.row_pointers[users]
 
-    def batch(self, users: torch.Tensor, input_dropout: float = 0.0) -> UserBatch:
-        """The interactions of a batch of users.
-
-        Parameters
-        ----------
-        users : torch.Tensor
-            int64, shape ``(n_batch_users,)``; a user may occur more than once.
-        input_dropout : float
-            Probability, in [0, 1), with which an interaction is dropped from the input; those that stay are divided by
-            ``1 - input_dropout``.
-        """
+    def batch(self, users: torch.Tensor) -> UserBatch:
+        """The interactions of a batch of users (int64, shape ``(n_batch_users,)``), who may occur more than once."""
         lengths = self.lengths(users)
         user_index = torch.repeat_interleave(lengths)
         first = lengths.cumsum(0) - lengths
         place_in_row = torch.arange(len(user_index), device=users.device) - first[user_index]
         item_index = self.item_indices[self.row_pointers[users][user_index] + place_in_row].long()
-        input_value = torch.nn.functional.dropout(torch.ones(len(item_index), device=users.device), input_dropout)
+        input_value = torch.ones(len(item_index), device=users.device)
         return UserBatch(user_index, item_index, input_value, lengths, self.n_items)

@@ -10,9 +10,10 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 from torch.nn import functional as F
 
-from recbole_sparse_elsa.core import VALUE_DTYPES, PruningSchedule, TopKEmbedding, UserHistories
+from recbole_sparse_elsa.core import VALUE_DTYPES, PruningSchedule, TopKEmbedding, UserBatch, UserHistories
 from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingError
 from recbole_sparse_elsa.options import require_number, require_whole_number
+from recbole_sparse_elsa.user_batches import GatheredUsers
 
 
 class ELSA(GeneralRecommender):
@@ -118,12 +119,16 @@ class ELSA(GeneralRecommender):
 
     def calculate_loss(self, interaction):
         """NMSE loss of a batch of users, of whom those without a training interaction are left out."""
-        users = interaction[self.USER_ID]
-        users = users[self.histories.lengths(users) > 0]
-        if len(users) == 0:
+        batch = interaction.batch if isinstance(interaction, GatheredUsers) else self.batch_of(interaction)
+        if batch.n_users == 0:
             return self.item_embedding.weight.sum() * 0.0
         # The target stays whole: what was dropped from the input has to be predicted from the rest.
-        return self.item_embedding.nmse_loss(self.histories.batch(users, self.input_dropout), self.max_output)
+        return self.item_embedding.nmse_loss(batch.drop_input(self.input_dropout), self.max_output)
+
+    def batch_of(self, interaction, share: slice = slice(None)) -> UserBatch:
+        """The training interactions of the users of ``interaction`` who have any, or of a ``share`` of these users."""
+        users = interaction[self.USER_ID].to(self.device)
+        return self.histories.batch(users[self.histories.lengths(users) > 0][share])
 
     def predict(self, interaction):
         """Scores of user-item pairs: float32, shape ``(n_pairs,)``; 0 for the padding item."""

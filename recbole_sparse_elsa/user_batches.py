@@ -45,10 +45,10 @@ class UserBatches(UserDataLoader):
 
     def __iter__(self):
         with ThreadPoolExecutor(max_workers=1) as thread:
-            users = upcoming = None
-            for following in super().__iter__():
-                gathering = thread.submit(self._gather, following)
-                if users is not None:
-                    yield GatheredUsers(users, upcoming.result())
-                users, upcoming = following, gathering
-            yield GatheredUsers(users, upcoming.result())
+            upcoming = None
+            for users in super().__iter__():
+                following = thread.submit(lambda users: GatheredUsers(users, self._gather(users)), users)
+                if upcoming is not None:
+                    yield upcoming.result()
+                upcoming = following
+            yield upcoming.result()

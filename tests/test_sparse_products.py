@@ -1,6 +1,5 @@
 """Products of a sparse matrix with dense ones."""
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -6,8 +6,8 @@ the models ELSA and SparseELSA by name.
 
 import os
 
-# OpenMP, which torch loads, lets threads that wait for work spin rather than sleep. Where CPUs share a core, or a quota,
-# that takes the time of the threads that work: a training step takes up to three times as long.
+# OpenMP, which torch loads, lets threads that wait for work spin rather than sleep. Where other programs run too, that
+# takes the time of the threads that work: a step on the non-zeros then takes twice as long or more.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 try:

@@ -9,7 +9,7 @@ from recbole_sparse_elsa.errors import OptionError
 
 # Bytes a value: 4, 2 and 1.
 ENCODINGS = {"float32": np.float32, "float16": np.float16, "int8": np.int8}
-# A user's vector has a number for each, and the posting lists 16: a small file must not ask for more memory than that.
+# A user's vector has a number for each, and the posting lists 32: a small file must not ask for more memory than that.
 MOST_DIMENSIONS = 2**20
 
 

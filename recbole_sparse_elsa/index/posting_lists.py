@@ -1,9 +1,9 @@
 """Exact retrieval through posting lists: for each latent dimension its items and weights (method page, section 6).
 
-Postings that can add little to any score are not walked: of each list only those of a weight that, times the user's, is
-above a threshold. What the others could add together is bounded, and the few items that could still be among the best
-are then scored in full (the idea of MaxScore; Turtle and Flood, Query evaluation: strategies and optimizations,
-Information Processing & Management 1995).
+Postings that can add little to any score, or take from it, are not walked: of each list only those of a weight that,
+times the user's, is above a threshold. What the others could add together is bounded, and the few items that could still
+be among the best are then scored in full (the idea of MaxScore; Turtle and Flood, Query evaluation: strategies and
+optimizations, Information Processing & Management 1995).
 """
 
 import numpy as np
@@ -15,8 +15,10 @@ _SHARE_LEFT_OUT = 0.06
 # With more candidates than this share of the items, or more postings than that of all, scoring all items is faster.
 _MOST_CANDIDATES = 0.1
 _MOST_POSTINGS = 0.5
-# A posting list stands in parts by falling magnitude of the weights: those from part i on are at most 2 ** (-i / 2),
-# and a little more for rounding.
+# Bounds of the n-th best score are taken from so many times n items: what lowers a score is in the full one only.
+_SCORED_FOR_BOUND = 4
+# A posting list stands in parts, for positive weights and then for negative ones, by falling magnitude: those from part i
+# on are at most 2 ** (-i / 2), and a little more for rounding.
 _PARTS = 16
 _HIGHEST_IN_PART = 1.001 * 2.0 ** (-np.arange(_PARTS) / 2)
 
@@ -36,10 +38,10 @@ class PostingLists:
         # A column for each part of each list.
         parts = -2 * np.log2(np.maximum(np.abs(item_embeddings.data), 2.0**-_PARTS))
         parts = np.clip(parts, 0, _PARTS - 1).astype(item_embeddings.indices.dtype)
-        columns = item_embeddings.indices * _PARTS + parts
+        columns = (2 * item_embeddings.indices + (item_embeddings.data < 0)) * _PARTS + parts
         n_items, embedding_size = item_embeddings.shape
         self._lists = csr_matrix(
-            (item_embeddings.data, columns, item_embeddings.indptr), shape=(n_items, embedding_size * _PARTS)
+            (item_embeddings.data, columns, item_embeddings.indptr), shape=(n_items, embedding_size * 2 * _PARTS)
         ).tocsc()
 
     def candidates(self, user_vector, n, subtracted, left_out):
@@ -67,7 +69,8 @@ class PostingLists:
         scores = self._product(starts, ends, user_vector[dimensions])
         scores[subtracted] -= 1
         scores[left_out] = -np.inf
-        some = np.flatnonzero(scores >= lower_bound(scores, n))
+        n_wanted = len(scores) - len(left_out)
+        some = np.flatnonzero(scores >= lower_bound(scores, min(_SCORED_FOR_BOUND * n, n_wanted)))
         if len(some) > _MOST_CANDIDATES * len(scores):
             return None
         # The n-th best of any items is at most the n-th best of all.
@@ -89,9 +92,10 @@ class PostingLists:
         highest_score = np.sqrt(np.sort(np.square(magnitudes))[-self._longest_row :].sum())
         left = _SHARE_LEFT_OUT * highest_score
         # An item stands in as many lists as it has entries, and each posting left out adds at most its share of this.
+        # Where the two weights differ in sign it takes from the score, so that such postings are all left out.
         n_parts = np.searchsorted(-_HIGHEST_IN_PART, -left / (self._longest_row * magnitudes))
-        starts = self._lists.indptr[dimensions * _PARTS]
-        ends = self._lists.indptr[dimensions * _PARTS + n_parts]
+        first_parts = (2 * dimensions + (user_vector[dimensions] < 0)) * _PARTS
+        starts, ends = self._lists.indptr[first_parts], self._lists.indptr[first_parts + n_parts]
         # Sums in float32 are rounded, too.
         return dimensions, starts, ends, left + 1e-4 * highest_score
 
@@ -124,13 +128,14 @@ def best(scores, n) -> np.ndarray:
         At most ``n_scores``.
     """
     places = np.flatnonzero(scores >= lower_bound(scores, n))
-    if len(places) > n:
+    if len(places) > 4 * n:
+        # Many are equal: those that come too late among them need no sorting.
         chosen = scores[places]
         nth = np.partition(chosen, len(chosen) - n)[len(chosen) - n]
         equal = places[chosen == nth]
         above = places[chosen > nth]
         places = np.concatenate([above, equal[: n - len(above)]])
-    return places[np.argsort(-scores[places], kind="stable")]
+    return places[np.argsort(-scores[places], kind="stable")[:n]]
 
 
 def lower_bound(scores, n) -> float:

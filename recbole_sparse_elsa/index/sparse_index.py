@@ -12,7 +12,7 @@ from recbole_sparse_elsa.index.encoding import EncodedRows, encode
 from recbole_sparse_elsa.index.posting_lists import PostingLists, best, places_among
 
 # With fewer items, scoring all of them is as fast as walking posting lists.
-_MANY_ITEMS = 50_000
+_MANY_ITEMS = 80_000
 
 
 @dataclass(frozen=True)
@@ -301,21 +301,27 @@ class SparseIndex:
 
     def _known(self, history):
         """The positions of a history's known items, each once, and the tokens of the unknown ones."""
-        tokens = list(dict.fromkeys(_listed("history", history)))
-        positions = list(map(self._position_of.get, tokens))
-        if None not in positions:
-            return np.array(positions, dtype=np.int64), []
-        unknown_items = [token for token, position in zip(tokens, positions) if position is None]
-        if not all(isinstance(token, str) for token in unknown_items):
-            raise OptionError("history must hold item tokens, which are str")
-        return np.array([position for position in positions if position is not None], dtype=np.int64), unknown_items
+        tokens, unknown_items = _listed("history", history), []
+        try:
+            positions = dict.fromkeys(map(self._position_of.__getitem__, tokens))
+        except KeyError:
+            unknown_items += dict.fromkeys(token for token in tokens if token not in self._position_of)
+            if not all(isinstance(token, str) for token in unknown_items):
+                raise OptionError("history must hold item tokens, which are str") from None
+            positions = dict.fromkeys(self._position_of[token] for token in tokens if token in self._position_of)
+        return np.fromiter(positions, dtype=np.int64, count=len(positions)), unknown_items
 
     def _row(self, position):
         values, columns, _ = self._encoded.decode_entries(np.array([position]))
         return columns, values
 
     def _user_vector(self, known):
-        values, columns, _ = self._encoded.decode_entries(known)
+        rows = self.item_embeddings
+        starts = rows.indptr[known]
+        lengths = rows.indptr[known + 1] - starts
+        ends = lengths.cumsum()
+        entries = np.arange(ends[-1] if len(known) else 0) + np.repeat(starts - ends + lengths, lengths)
+        columns, values = rows.indices[entries], rows.data[entries]
         return np.bincount(columns, weights=values, minlength=self.embedding_size).astype(np.float32)
 
     def _scores(self, known):
@@ -331,9 +337,15 @@ class SparseIndex:
                 scores = _model_scores(self.item_embeddings[candidates], user_vector, in_history)
                 places = best(scores, n)
                 return candidates[places], scores[places]
-        scores = _model_scores(self.item_embeddings, user_vector, known)
-        scores[left_out] = -1
+        scores = self.item_embeddings @ user_vector
+        scores[known] -= 1
+        scores[left_out] = -np.inf
         places = best(scores, n)
+        if scores[places[-1]] <= 0:
+            # Scores below 0 are 0: their order is that of the items.
+            np.maximum(scores, 0, out=scores)
+            scores[left_out] = -1
+            places = best(scores, n)
         return places, scores[places]
 
     def _most_popular(self, left_out, n):

@@ -95,6 +95,7 @@ class PruningTrainer(Trainer):
             weight_decay=kwargs.get("weight_decay", self.weight_decay),
             momentum_decay=1.0,
             decoupled_weight_decay=True,
+            foreach=True,  # torch's choice on GPUs; on CPUs it takes a third less time, too
         )
 
     def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
@@ -215,8 +216,10 @@ class PruningTrainer(Trainer):
             )
 
     def _check_that_processes_agree(self):
+        if not self._is_distributed:
+            return
         bits = self.model.item_embedding.weight.detach().view(torch.int32).sum().item()
-        if len(set(_of_all_processes(bits, self._is_distributed))) > 1:
+        if len(set(_of_all_processes(bits, True))) > 1:
             raise TrainingError("the processes of this run kept different entries when the embeddings were pruned")
 
     def _user_batches(self, train_data):

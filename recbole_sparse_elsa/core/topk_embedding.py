@@ -219,7 +219,8 @@ class TopKEmbedding(nn.Module):
             return self.row_pointers.diff().long()
         if self.support is None:
             return torch.full((self.n_items,), self.embedding_size, device=self.weight.device)
-        return self.support.sum(dim=1)
+        # Summed in float32, which is exact up to 2 ** 24 and six times faster on a CPU.
+        return self.support.sum(dim=1, dtype=torch.float32).long()
 
     def bytes_per_item(self) -> float:
         """Mean size of an item embedding in bytes; see `recbole_sparse_elsa.core.bytes_per_item`."""
@@ -266,16 +267,20 @@ class TopKEmbedding(nn.Module):
         magnitude = self.weight.detach().abs()
         if self.support is not None:
             magnitude.masked_fill_(~self.support, -1.0)
-        largest = magnitude.topk(int(nonzeros.max()), dim=1).indices
+        k = int(nonzeros.max())
+        largest = magnitude.topk(k, dim=1, sorted=bool((nonzeros < k).any())).indices
         kept = torch.arange(largest.shape[1], device=largest.device) < nonzeros[:, None]
         return torch.zeros_like(magnitude, dtype=torch.bool).scatter_(1, largest, kept)
 
     def _largest_of_compact(self, nonzeros):
         row_of_entry = self._places().row_of_entry
-        by_magnitude = torch.argsort(self.weight.detach().abs(), descending=True, stable=True)
-        by_row = by_magnitude[torch.argsort(row_of_entry[by_magnitude], stable=True)]
+        # The bits of a float that is not negative rise with its value: one sort, by row and by falling magnitude.
+        falling = -self.weight.detach().abs().view(torch.int32).long()
+        by_row = torch.argsort((row_of_entry << 32) + falling, stable=True)
         rank_in_row = torch.arange(len(by_row), device=by_row.device) - self.row_pointers[row_of_entry]
-        return by_row[rank_in_row < nonzeros[row_of_entry]].sort().values
+        is_kept = torch.zeros_like(by_row, dtype=torch.bool)
+        is_kept[by_row[rank_in_row < nonzeros[row_of_entry]]] = True
+        return is_kept.nonzero().squeeze(1)
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         # The form, and which buffers there are, changes during training: they follow the saved state, not this module.

@@ -64,10 +64,7 @@ class EncodedRows:
         if rows is None:
             pointers, values, columns = self.row_pointers, self.values, self.columns
         else:
-            starts = self.row_pointers[rows]
-            lengths = self.row_pointers[rows + 1] - starts
-            pointers = np.concatenate([[0], lengths.cumsum()])
-            entries = np.arange(pointers[-1]) + np.repeat(starts - pointers[:-1], lengths)
+            entries, pointers = entries_of(rows, self.row_pointers)
             values, columns = self.values[entries], self.columns[entries]
         if self.encoding != "float32":
             values = values.astype(np.float32)
@@ -111,6 +108,23 @@ def encode(item_embeddings, encoding) -> EncodedRows:
         values = np.rint(values * np.repeat(127 / largest, np.diff(pointers)))
     columns = rows.indices.astype(smallest_unsigned(max(rows.shape[1] - 1, 0)))
     return EncodedRows(values.astype(ENCODINGS[encoding]), columns, pointers, rows.shape[1])
+
+
+def entries_of(rows, row_pointers):
+    """Where the entries of some rows stand, row by row, and the row pointers of these entries alone.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        Integers.
+    row_pointers : numpy.ndarray
+        Integers, shape ``(n_rows + 1,)``.
+    """
+    starts = row_pointers[rows]
+    lengths = row_pointers[rows + 1] - starts
+    pointers = np.zeros(len(lengths) + 1, dtype=np.int64)
+    lengths.cumsum(out=pointers[1:])
+    return np.arange(pointers[-1]) + np.repeat(starts - pointers[:-1], lengths), pointers
 
 
 def smallest_unsigned(largest) -> np.dtype:

@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix, issparse
 
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.index import index_file
-from recbole_sparse_elsa.index.encoding import EncodedRows, encode
+from recbole_sparse_elsa.index.encoding import EncodedRows, encode, entries_of
 from recbole_sparse_elsa.index.posting_lists import PostingLists, best, places_among
 
 # With fewer items, scoring all of them is as fast as walking posting lists.
@@ -303,12 +303,13 @@ class SparseIndex:
         """The positions of a history's known items, each once, and the tokens of the unknown ones."""
         tokens, unknown_items = _listed("history", history), []
         try:
+            # Most histories are known whole: one look-up for each item.
             positions = dict.fromkeys(map(self._position_of.__getitem__, tokens))
         except KeyError:
-            unknown_items += dict.fromkeys(token for token in tokens if token not in self._position_of)
+            unknown_items = [token for token in dict.fromkeys(tokens) if token not in self._position_of]
             if not all(isinstance(token, str) for token in unknown_items):
                 raise OptionError("history must hold item tokens, which are str") from None
-            positions = dict.fromkeys(self._position_of[token] for token in tokens if token in self._position_of)
+            positions = dict.fromkeys(self._positions_in("history", tokens))
         return np.fromiter(positions, dtype=np.int64, count=len(positions)), unknown_items
 
     def _row(self, position):
@@ -317,10 +318,7 @@ class SparseIndex:
 
     def _user_vector(self, known):
         rows = self.item_embeddings
-        starts = rows.indptr[known]
-        lengths = rows.indptr[known + 1] - starts
-        ends = lengths.cumsum()
-        entries = np.arange(ends[-1] if len(known) else 0) + np.repeat(starts - ends + lengths, lengths)
+        entries, _ = entries_of(known, rows.indptr)
         columns, values = rows.indices[entries], rows.data[entries]
         return np.bincount(columns, weights=values, minlength=self.embedding_size).astype(np.float32)
 

@@ -5,6 +5,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from test_topk_embedding import batch_of, layer_with, random_rows
+from torch.nn import functional as F
 
 from recbole_sparse_elsa.core import UserBatch
 from recbole_sparse_elsa.core.nmse_loss import nmse_loss_and_gradient_, sparse_nmse_loss
@@ -18,7 +19,7 @@ def naive_losses(embeddings, inputs, targets):
     for input_row, target in zip(inputs.to(embeddings), targets.to(embeddings)):
         prediction = torch.relu(input_row @ item_item)
         norm = prediction.square().sum().sqrt()
-        unit = prediction / norm if norm > 0 else prediction
+        unit = prediction / norm if norm > 1e-9 else 0 * prediction  # below that it is rounding's
         losses.append((unit - target / target.square().sum().sqrt()).square().sum())
     return torch.stack(losses)
 
@@ -56,7 +57,9 @@ def test_a_prediction_of_zeros_costs_one_and_has_no_gradient():
 )
 def test_loss_and_gradient_agree_with_the_dense_formula(seed, n_users, n_items, embedding_size, input_dropout, data):
     generator = torch.Generator().manual_seed(seed)
-    weight = torch.randn(n_items, embedding_size, generator=generator)
+    # Rows of a norm between 1 and 2: the gradient of a row, and with it what rounding adds, is divided by its norm.
+    weight = F.normalize(torch.randn(n_items, embedding_size, generator=generator), dim=1)
+    weight *= 1 + torch.rand(n_items, 1, generator=generator)
     counts = torch.tensor([data.draw(st.integers(1, embedding_size)) for _ in range(n_items)])
     targets = random_rows(n_users, n_items, seed)
     torch.manual_seed(seed)
@@ -68,7 +71,7 @@ def test_loss_and_gradient_agree_with_the_dense_formula(seed, n_users, n_items, 
     embeddings = wide / wide.square().sum(dim=1, keepdim=True).sqrt()
     # Of a prediction that nearly cancels out, single precision has few digits left.
     norms = torch.relu(batch.rows() @ (layer() @ layer().T - torch.eye(n_items))).norm(dim=1)
-    assume(all(norm < 1e-5 or norm > 0.05 for norm in norms.tolist()))
+    assume(all(norm < 1e-5 or norm > 0.25 for norm in norms.tolist()))
     expected = naive_losses(embeddings, batch.rows(), targets).mean()
     expected.backward()
     expected_gradient = torch.where(layer() != 0, wide.grad, 0.0)

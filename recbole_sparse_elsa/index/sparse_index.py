@@ -335,8 +335,7 @@ class SparseIndex:
                 scores = _model_scores(self.item_embeddings[candidates], user_vector, in_history)
                 places = best(scores, n)
                 return candidates[places], scores[places]
-        scores = self.item_embeddings @ user_vector
-        scores[known] -= 1
+        scores = _scores_before_relu(self.item_embeddings, user_vector, known)
         scores[left_out] = -np.inf
         places = best(scores, n)
         if scores[places[-1]] <= 0:
@@ -386,9 +385,14 @@ class SparseIndex:
 
 def _model_scores(item_embeddings, user_vector, in_history):
     """``relu(x Â Âᵀ - x)`` of the items of these rows, of which some (positions) are in the history."""
+    scores = _scores_before_relu(item_embeddings, user_vector, in_history)
+    return np.maximum(scores, 0, out=scores)
+
+
+def _scores_before_relu(item_embeddings, user_vector, in_history):
     scores = item_embeddings @ user_vector
     scores[in_history] -= 1
-    return np.maximum(scores, 0, out=scores)
+    return scores
 
 
 def _require_whole_number(n):

@@ -123,7 +123,8 @@ def _check_our_options(config):
     if config.model in _MODEL_MODULES:
         config.model_class.check_options(config)
     if config.model in _PRUNING_TRAINERS:
-        PruningTrainer.check_schedule(config, config.model_class.schedule_of(config))
+        for schedule in config.model_class.schedules_of(config):
+            PruningTrainer.check_schedule(config, schedule)
     held_out_users.check_options(config)
 
 

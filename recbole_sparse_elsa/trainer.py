@@ -111,7 +111,8 @@ class PruningTrainer(Trainer):
             with contextlib.suppress(FileNotFoundError):  # another process may be the first to remove it
                 os.remove(self._resume_file)
         layer = self.model.item_embedding
-        report = embedding_size_report(self._mean_nonzeros(), layer.shape.tolist(), layer.value_dtype)
+        has_scale = layer.output_scale is not None
+        report = embedding_size_report(self._mean_nonzeros(), layer.shape.tolist(), layer.value_dtype, has_scale)
         self.logger.info(set_color("item embeddings", "blue") + f": {report}")
         return result
 
@@ -143,6 +144,10 @@ class PruningTrainer(Trainer):
         nonzeros = self.model.nonzeros_at(epoch_idx)
         restart = layer.initial_weight is not None
         if (layer.nonzeros() > nonzeros).any():
+            if self.model.rotates and not layer.is_pruned:
+                layer.rotate()
+                # Moments were taken along the former dimensions.
+                self.optimizer.state.clear()
             if self._is_distributed:
                 # Machines that round otherwise would keep other entries.
                 distributed.broadcast(layer.weight.detach(), src=0)

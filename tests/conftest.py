@@ -50,7 +50,13 @@ SMALL = {
 def prepare(model, dataset, **options):
     """The pieces that ``run_recbole`` puts together, for ``options`` on top of small ones."""
     if model == "SparseELSA":
-        simple = {"start_k": None, "popularity_exponent": 0.0, "learning_rate_decay": False, "restart": True}
+        simple = {
+            "start_k": None,
+            "popularity_exponent": 0.0,
+            "popularity_scale": 0.0,
+            "learning_rate_decay": False,
+            "restart": True,
+        }
         options = {"k": 4, "stage_epochs": 2, **simple, **options}
     config = Config(model=model, dataset=dataset, config_dict={**SMALL, **options})
     init_seed(config["seed"], config["reproducibility"])

@@ -45,6 +45,10 @@ def assert_same(loaded, index):
         assert loaded.popularity is None
     else:
         assert loaded.popularity.tolist() == index.popularity.tolist()
+    if index.output_scales is None:
+        assert loaded.output_scales is None
+    else:
+        assert loaded.output_scales.tolist() == index.output_scales.tolist()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -57,7 +61,9 @@ def test_gives_back_what_was_saved(working_folder, data):
     names = data.draw(st.lists(st.text(st.characters(codec="utf-8")), min_size=n_items, max_size=n_items, unique=True))
     counts = st.lists(st.integers(0, 2**40), min_size=n_items, max_size=n_items)
     popularity = data.draw(st.none() | counts)
-    index = SparseIndex(matrix, names, encoding=data.draw(st.sampled_from(ENCODINGS)), popularity=popularity)
+    scales = data.draw(st.none() | st.just(1 - 0.9 * rng.random(n_items)))
+    encoding = data.draw(st.sampled_from(ENCODINGS))
+    index = SparseIndex(matrix, names, encoding=encoding, popularity=popularity, output_scales=scales)
     index.save("an.index")
     loaded = SparseIndex.load("an.index")
     assert_same(loaded, index)
@@ -162,14 +168,14 @@ def test_a_safetensors_file_of_something_else():
 
 
 @pytest.mark.parametrize(
-    "version, remedy", [("2", "a newer recbole_sparse_elsa can read it"), ("0", "make it again with sparse-elsa index")]
+    "version, remedy", [("3", "a newer recbole_sparse_elsa can read it"), ("1", "make it again with sparse-elsa index")]
 )
 def test_another_version_of_the_format(version, remedy):
     header, data = header_of(saved())
     header["__metadata__"].update(format_version=version, package_version="7.8.9")
     error = error_of(file_of(header, data))
     assert f"recbole_sparse_elsa 7.8.9 wrote it in version {version} of the format" in error
-    assert "this version reads 1" in error and remedy in error
+    assert "this version reads 2" in error and remedy in error
 
 
 def test_the_file_says_which_version_wrote_it():
@@ -269,7 +275,7 @@ def test_ten_thousand_mutated_files_load_right_or_are_refused():
     rng = random.Random(6)
     originals = [
         saved(6, encoding="float16", popularity=[3, 1, 4, 1, 5, 70_000]),
-        saved(4, encoding="int8"),
+        saved(4, encoding="int8", output_scales=[1.0, 0.5, 0.25, 1.0]),
     ]
     rows = csr_matrix(([1.0, 2, 3, 4], [0, 3, 3, 1], [0, 2, 2, 4]), shape=(3, 300))
     SparseIndex(rows, ["a", "", "ü"]).save("an.index")

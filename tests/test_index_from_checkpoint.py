@@ -49,7 +49,7 @@ def assert_same_ranking(run, index, user_ids, n):
 
 
 def test_ranks_as_the_model_does_on_ml_100k():
-    run = trained("SparseELSA", "ml-100k", embedding_size=64, k=8, epochs=10)
+    run = trained("SparseELSA", "ml-100k", embedding_size=64, k=8, epochs=10, popularity_scale=0.25)
     index = index_from_checkpoint(run.checkpoint)
     assert index.n_items == 1682 and index.embedding_size == 64
     assert (np.diff(index.item_embeddings.indptr) == 8).all()
@@ -65,6 +65,7 @@ def test_held_out_users(checkerboard):
         "topk": [8],
         "valid_metric": "NDCG@8",
         "epochs": 30,
+        "popularity_scale": 0.25,
     }
     run = trained("SparseELSA", checkerboard, **options)
     index = index_from_checkpoint(run.checkpoint)

@@ -419,8 +419,8 @@ def test_results_csv_has_a_row_for_each_cell_phase_and_metric(runs):
     ]
     for row in rows:
         assert (row["dataset"], row["seed"], row["recbole"]) == ("checkerboard", "1", "1.2.1")
-        # 4 bytes for each of 40 weights, and 8 for each of 4 non-zeros.
-        assert float(row["bytes_per_item"]) == {"EASE": 160, "sparse": 32}[row["label"]]
+        # 4 bytes for each of 40 weights, and 8 for each of 4 non-zeros and 2 for the scale.
+        assert float(row["bytes_per_item"]) == {"EASE": 160, "sparse": 34}[row["label"]]
         assert 0 < float(row["train_seconds"]) < 600 and 0 < float(row["evaluation_seconds"]) < 600
         assert 10**7 < int(row["peak_memory_bytes"]) < 10**11
         assert json.loads(row["config"])["model"] == row["model"]

@@ -17,6 +17,7 @@ GRADIENT_MODELS = [
     ("SparseELSA", {"restart": False}),
     ("SparseELSA", {"embedding_form": "compact"}),
     ("SparseELSA", {"start_k": 8}),
+    ("SparseELSA", {"popularity_scale": 0.5, "rotation": True}),
     ("ELSASAE", {"k": 4, "code_size": 12, "autoencoder_epochs": 50}),
 ]
 TRADITIONAL_MODELS = [
@@ -159,7 +160,8 @@ def test_every_model_but_the_neighbours_reports_its_bytes_per_item(checkerboard,
         assert run.model.bytes_per_item() == 4 * 2
     else:
         k = run.config["k"] or 16
-        assert run.model.bytes_per_item() == (8 * k if k != 16 else 4 * 16)
+        scale = 2 if run.config["popularity_scale"] else 0
+        assert run.model.bytes_per_item() == (8 * k if k != 16 else 4 * 16) + scale
 
 
 @every_traditional_model
@@ -233,3 +235,14 @@ def test_histories_stay_sparse(checkerboard):
     run = prepare("SparseELSA", checkerboard)
     assert len(run.model.histories.item_indices) == user_rows(run).sum()
     assert not any("histor" in name for name in run.model.state_dict())
+
+
+@pytest.mark.parametrize("items_per_user, width", [(60, 4096), (8, 256)])
+def test_the_width_follows_the_length_of_the_histories(working_folder, items_per_user, width):
+    interactions = [(f"u{user}", f"i{(user + item) % 70}") for user in range(30) for item in range(items_per_user)]
+    write_interactions(working_folder / "dataset", f"of-{items_per_user}", interactions)
+    options = {"embedding_size": "auto", "start_k": "auto", "eval_args": {"split": {"RS": [0.9, 0.0, 0.1]}}}
+    run = prepare("SparseELSA", f"of-{items_per_user}", **options)
+    assert run.config["embedding_size"] == run.model.item_embedding.embedding_size == width
+    # Few latent dimensions start dense, many with the places that the neighbours choose.
+    assert run.model.item_embedding.is_compact == (width == 4096)

@@ -12,12 +12,12 @@ from recbole_sparse_elsa.core.nmse_loss import nmse_loss_and_gradient_, sparse_n
 from recbole_sparse_elsa.core.topk_embedding import _unit_values
 
 
-def naive_losses(embeddings, inputs, targets):
-    """Method page, section 1, times the number of items, in the precision of ``embeddings``."""
+def naive_losses(embeddings, inputs, targets, scale=1):
+    """Method page, section 1, times the number of items, in the precision of ``embeddings``; ``scale`` for each item."""
     item_item = (embeddings @ embeddings.T) * (1 - torch.eye(len(embeddings), dtype=embeddings.dtype))
     losses = []
     for input_row, target in zip(inputs.to(embeddings), targets.to(embeddings)):
-        prediction = torch.relu(input_row @ item_item)
+        prediction = torch.relu(input_row @ item_item) * scale
         norm = prediction.square().sum().sqrt()
         unit = prediction / norm if norm > 1e-9 else 0 * prediction  # below that it is rounding's
         losses.append((unit - target / target.square().sum().sqrt()).square().sum())
@@ -53,9 +53,12 @@ def test_a_prediction_of_zeros_costs_one_and_has_no_gradient():
     n_items=st.integers(2, 9),
     embedding_size=st.integers(2, 8),
     input_dropout=st.sampled_from([0.0, 0.5]),
+    is_scaled=st.booleans(),
     data=st.data(),
 )
-def test_loss_and_gradient_agree_with_the_dense_formula(seed, n_users, n_items, embedding_size, input_dropout, data):
+def test_loss_and_gradient_agree_with_the_dense_formula(
+    seed, n_users, n_items, embedding_size, input_dropout, is_scaled, data
+):
     generator = torch.Generator().manual_seed(seed)
     # Rows of a norm between 1 and 2: the gradient of a row, and with it what rounding adds, is divided by its norm.
     weight = F.normalize(torch.randn(n_items, embedding_size, generator=generator), dim=1)
@@ -65,14 +68,15 @@ def test_loss_and_gradient_agree_with_the_dense_formula(seed, n_users, n_items, 
     torch.manual_seed(seed)
     batch = batch_of(targets).drop_input(input_dropout)
 
-    layer = layer_with(weight)
+    scale = 0.5 + 0.5 * torch.rand(n_items, generator=generator).half() if is_scaled else None
+    layer = layer_with(weight, output_scale=scale)
     layer.prune(counts)
     wide = layer.weight.detach().double().requires_grad_()
     embeddings = wide / wide.square().sum(dim=1, keepdim=True).sqrt()
     # Of a prediction that nearly cancels out, single precision has few digits left.
-    norms = torch.relu(batch.rows() @ (layer() @ layer().T - torch.eye(n_items))).norm(dim=1)
+    norms = layer.predict(batch).norm(dim=1)
     assume(all(norm < 1e-5 or norm > 0.25 for norm in norms.tolist()))
-    expected = naive_losses(embeddings, batch.rows(), targets).mean()
+    expected = naive_losses(embeddings, batch.rows(), targets, scale.double() if is_scaled else 1).mean()
     expected.backward()
     expected_gradient = torch.where(layer() != 0, wide.grad, 0.0)
 

@@ -12,10 +12,11 @@ from recbole_sparse_elsa.index.posting_lists import PostingLists, best
 
 
 def naive_scores(index, history):
-    """``relu(x Â Âᵀ - x)`` with dense matrices in float64."""
+    """``relu(x Â Âᵀ - x) s`` with dense matrices in float64."""
     dense = index.item_embeddings.toarray().astype(np.float64)
     x = np.isin(index.item_tokens, list(history)).astype(float)
-    return np.maximum(x @ dense @ dense.T - x, 0)
+    scales = 1 if index.output_scales is None else index.output_scales.astype(np.float64)
+    return np.maximum(x @ dense @ dense.T - x, 0) * scales
 
 
 def naive_best(scores, n, left_out=()):
@@ -42,6 +43,26 @@ def test_worked_by_hand(small):
     similar = small.similar("between", 3)
     assert similar.items.tolist() == ["north", "east", "west"]
     np.testing.assert_allclose(similar.scores, [0.8, 0.6, 0], atol=1e-6)
+
+
+def test_scales_of_items_by_hand():
+    rows = csr_matrix([[2.0, 0], [0, 0.5], [3, 4], [4, 3]])
+    index = SparseIndex(rows, ["east", "north", "between", "more east"], output_scales=[1.0, 1.0, 0.5, 0.25])
+    np.testing.assert_allclose(index.scores(["east"]), [0, 0, 0.3, 0.2], atol=1e-4)
+    assert index.recommend(["east"], 2).items.tolist() == ["between", "more east"]
+    assert index.explain(["east"], "between").history_parts.tolist() == pytest.approx([0.3], abs=1e-4)
+    # Similarity is of the embeddings.
+    similar = index.similar("east", 2)
+    assert similar.items.tolist() == ["more east", "between"]
+    np.testing.assert_allclose(similar.scores, [0.8, 0.6], atol=1e-6)
+    user_vector = index.user_vector(["east"])
+    np.testing.assert_allclose(index.scored_rows() @ user_vector, [1, 0, 0.3, 0.2], atol=1e-4)
+
+
+@pytest.mark.parametrize("scales", [[1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.5, 1.0], [1, 1, 1], [1.0, float("nan"), 1.0]])
+def test_scales_that_are_not_allowed(scales):
+    with pytest.raises(OptionError, match="output_scales must be 3 numbers above 0 and at most 1"):
+        SparseIndex(csr_matrix(np.eye(3)), ["a", "b", "c"], output_scales=scales)
 
 
 def test_explanation_by_hand(small):
@@ -209,7 +230,9 @@ def test_recommends_what_dense_matrices_give(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 999), "seed"))
     rows = item_embeddings(n_items, data.draw(st.sampled_from([2, 9, 30])), data.draw(st.integers(1, 5)), rng)
     tokens = [f"i{position}" for position in range(n_items)]
-    index = SparseIndex(rows, tokens, encoding=data.draw(st.sampled_from(["float32", "float16", "int8"])))
+    scales = data.draw(st.none() | st.just(0.1 + 0.9 * rng.random(n_items)))
+    encoding = data.draw(st.sampled_from(["float32", "float16", "int8"]))
+    index = SparseIndex(rows, tokens, encoding=encoding, output_scales=scales)
     some = st.lists(st.sampled_from(tokens), max_size=n_items)
     history = data.draw(st.lists(st.sampled_from(tokens), min_size=1, max_size=n_items), "history")
     mask_history = data.draw(st.booleans())
@@ -243,10 +266,13 @@ def test_recommends_what_dense_matrices_give(data):
     n=st.sampled_from([1, 5, 20]),
     n_nonzeros=st.integers(1, 8),
     mask_history=st.booleans(),
+    is_scaled=st.booleans(),
 )
-def test_posting_lists_give_what_scoring_every_item_gives(seed, n, n_nonzeros, mask_history):
+def test_posting_lists_give_what_scoring_every_item_gives(seed, n, n_nonzeros, mask_history, is_scaled):
     rng = np.random.default_rng(seed)
-    index = SparseIndex(item_embeddings(3000, 500, n_nonzeros, rng), [str(position) for position in range(3000)])
+    scales = 0.2 + 0.8 * rng.random(3000) if is_scaled else None
+    rows, names = item_embeddings(3000, 500, n_nonzeros, rng), [str(position) for position in range(3000)]
+    index = SparseIndex(rows, names, output_scales=scales)
     history = rng.choice(index.item_tokens, rng.integers(1, 30))
     expected = index.recommend(history, n, mask_history=mask_history)
     with pytest.MonkeyPatch.context() as patch:

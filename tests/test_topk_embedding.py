@@ -6,14 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_sparse_elsa.core import TopKEmbedding, UserHistories
+from recbole_sparse_elsa.core import TopKEmbedding, UserHistories, popularity_scales
 
 both_forms = pytest.mark.parametrize("compact", [False, True])
 
 
-def layer_with(weight, compact=False):
+def layer_with(weight, compact=False, output_scale=None):
     weight = torch.as_tensor(weight, dtype=torch.float32)
-    layer = TopKEmbedding(*weight.shape)
+    layer = TopKEmbedding(*weight.shape, output_scale=output_scale)
     with torch.no_grad():
         layer.weight.copy_(weight)
     if compact:
@@ -203,3 +203,52 @@ def test_agrees_with_a_naive_row_by_row_computation(seed, n_items, embedding_siz
     rows = random_rows(3, n_items, seed)
     torch.testing.assert_close(layer.reconstruct(batch_of(rows)), rows @ layer() @ layer().T)
     torch.testing.assert_close(layer.encode(batch_of(rows)), rows @ layer())
+
+
+@both_forms
+def test_predictions_are_multiplied_by_the_scales_of_the_items(compact):
+    # Rows east, north, and between them; a user with the first: cosines 1 (itself, taken away), 0 and 0.6.
+    scale = torch.tensor([1.0, 0.5, 0.25], dtype=torch.float16)
+    layer = layer_with([[2.0, 0.0], [0.0, 1.0], [3.0, 4.0]], compact, scale)
+    predictions = layer.predict(batch_of([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]))
+    torch.testing.assert_close(predictions, torch.tensor([[0.0, 0.0, 0.15], [0.0, 0.0, 0.35]]))
+    assert layer.bytes_per_item() == 4 * 2 + 2  # values of a dense matrix, and the scale
+
+
+def test_a_rotation_changes_no_score_and_puts_the_norm_of_rows_in_few_dimensions():
+    generator = torch.Generator().manual_seed(5)
+    # Sparse rows, hidden by a random rotation that is to be found again.
+    hidden = torch.zeros(400, 12)
+    hidden.scatter_(1, torch.rand(400, 12, generator=generator).topk(2).indices, 1.0)
+    hidden *= torch.randn(400, 12, generator=generator)
+    turn, _ = torch.linalg.qr(torch.randn(12, 12, generator=generator))
+    layer = layer_with(hidden @ turn)
+    norms, scores = layer.weight.norm(dim=1), layer.reconstruct(batch_of(random_rows(5, 400)))
+
+    def left_after_a_prune():
+        return layer().abs().topk(2).values.square().sum(dim=1).mean().item()
+
+    assert left_after_a_prune() < 0.7
+    layer.rotate()
+    assert left_after_a_prune() > 0.99
+    torch.testing.assert_close(layer.reconstruct(batch_of(random_rows(5, 400))), scores, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(layer.weight.norm(dim=1), norms)
+
+
+@both_forms
+def test_a_pruned_layer_is_not_rotated(compact):
+    layer = layer_with([[3.0, -4.0, 1.0]], compact)
+    layer.prune(2)
+    with pytest.raises(RuntimeError, match="only a layer that was not pruned yet"):
+        layer.rotate()
+
+
+@given(
+    users=st.lists(st.integers(0, 10**6), min_size=1, max_size=30),
+    exponent=st.floats(0, 3),
+)
+def test_scales_rise_with_popularity_up_to_one(users, exponent):
+    scales = popularity_scales(torch.tensor(users), exponent)
+    assert scales.dtype == torch.float16 and (scales > 0).all() and scales.max() == 1
+    expected = [max(((n + 10) / (max(users) + 10)) ** exponent, 2.0**-14) for n in users]
+    torch.testing.assert_close(scales.double(), torch.tensor(expected, dtype=torch.float64), rtol=1e-3, atol=0)

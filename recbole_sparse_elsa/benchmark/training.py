@@ -33,6 +33,7 @@ _RECIPE = {
     "learning_rate_decay": False,
     "input_dropout": 0.0,
     "popularity_exponent": 0.0,
+    "popularity_scale": 0.0,
 }
 
 _EXPLANATION = """

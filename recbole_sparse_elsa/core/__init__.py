@@ -2,6 +2,7 @@
 
 from recbole_sparse_elsa.core.embedding_size import VALUE_DTYPES, bytes_per_item, embedding_size_report
 from recbole_sparse_elsa.core.nonzero_allocation import allocate_nonzeros
+from recbole_sparse_elsa.core.popularity_scales import popularity_scales
 from recbole_sparse_elsa.core.pruning_schedule import SCHEDULES, PruningSchedule
 from recbole_sparse_elsa.core.sparse_autoencoder import SparseAutoencoder
 from recbole_sparse_elsa.core.sparse_start import neighbour_start
@@ -20,4 +21,5 @@ __all__ = [
     "bytes_per_item",
     "embedding_size_report",
     "neighbour_start",
+    "popularity_scales",
 ]

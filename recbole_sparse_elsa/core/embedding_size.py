@@ -3,7 +3,9 @@
 VALUE_DTYPES = ("float32", "float16", "int8")
 
 
-def bytes_per_item(nonzeros_per_item: float, embedding_size: int, value_dtype: str = "float32") -> float:
+def bytes_per_item(
+    nonzeros_per_item: float, embedding_size: int, value_dtype: str = "float32", has_scale: bool = False
+) -> float:
     """Mean size of an item embedding in bytes: that of its values and, unless no row has a zero, of their places.
 
     With float32 this is how the paper counts vector sizes (method page, section 3): 4 bytes a value and 4 more for its
@@ -19,21 +21,26 @@ def bytes_per_item(nonzeros_per_item: float, embedding_size: int, value_dtype: s
         Number of columns.
     value_dtype : {"float32", "float16", "int8"}
         Of the values.
+    has_scale : bool
+        Whether each item has a scale in float16 beside its embedding, which takes 2 bytes more.
     """
+    scale_bytes = 2 if has_scale else 0
     value_bytes, index_bytes, row_bytes = 4, 4, 0
     if value_dtype != "float32":
         value_bytes, row_bytes = {"float16": 2, "int8": 1}[value_dtype], 2
         index_bytes = next(size for size in (1, 2, 4) if embedding_size <= 256**size)
     if nonzeros_per_item == embedding_size:
-        return float(value_bytes * embedding_size)
-    return (value_bytes + index_bytes) * nonzeros_per_item + row_bytes
+        return float(value_bytes * embedding_size + scale_bytes)
+    return (value_bytes + index_bytes) * nonzeros_per_item + row_bytes + scale_bytes
 
 
-def embedding_size_report(nonzeros_per_item: float, shape, value_dtype: str = "float32") -> str:
+def embedding_size_report(
+    nonzeros_per_item: float, shape, value_dtype: str = "float32", has_scale: bool = False
+) -> str:
     """A line on the size of item embeddings whose dense matrix has this shape (items, columns), for the log."""
     n_items, embedding_size = shape
-    size = bytes_per_item(nonzeros_per_item, embedding_size, value_dtype)
-    dense_size = bytes_per_item(embedding_size, embedding_size, value_dtype)
+    size = bytes_per_item(nonzeros_per_item, embedding_size, value_dtype, has_scale)
+    dense_size = bytes_per_item(embedding_size, embedding_size, value_dtype, has_scale)
     return (
         f"{nonzeros_per_item:g} non-zeros per item, {size:g} bytes per item, {size / dense_size:.4g} of the dense "
         f"{n_items} x {embedding_size} matrix ({dense_size:g} bytes per item)"

@@ -6,10 +6,12 @@ from recbole_sparse_elsa.core.sparse_products import Support
 from recbole_sparse_elsa.core.user_histories import UserBatch
 
 
-def nmse_loss_and_gradient_(reconstruction: torch.Tensor, batch: UserBatch, item_weights=None) -> torch.Tensor:
+def nmse_loss_and_gradient_(
+    reconstruction: torch.Tensor, batch: UserBatch, item_weights=None, output_scale=None
+) -> torch.Tensor:
     """Normalised squared error of a batch of users, and its gradient in place of the reconstruction.
 
-    The prediction ``ŷ = relu(x̃ Â Âᵀ - x̃)`` of a user is compared with all of the user's interactions ``x``: both rows
+    The prediction ``ŷ = relu(x̃ Â Âᵀ - x̃) s`` of a user, with a scale ``s`` of each item or none, is compared with all of the user's interactions ``x``: both rows
     are scaled to L2 norm 1, and the squared distance is summed over the items, which equals ``2 (1 - cos(ŷ, x))``, or 1
     if the prediction is zero. ELSA's NMSE (method page, section 1; Vančura et al., RecSys 2022) averages over the items
     too. That factor ``1 / n_items`` only rescales the gradient, so it is left out here: the size of the gradient, and
@@ -18,14 +20,16 @@ def nmse_loss_and_gradient_(reconstruction: torch.Tensor, batch: UserBatch, item
     Parameters
     ----------
     reconstruction : torch.Tensor
-        ``X̃ Â Âᵀ``: float, shape ``(n_users, n_items)``, any strides. Overwritten by the gradient, with respect to
-        it, of the loss summed over the users.
+        ``X̃ Â Âᵀ``, each column times its item's scale: float, shape ``(n_users, n_items)``, any strides. Overwritten by
+        the gradient, with respect to it, of the loss summed over the users.
     batch : UserBatch
         The users, each with at least one interaction.
     item_weights : torch.Tensor, optional
         float32, shape ``(n_items,)``: how many items each one stands for, if the items are a sample of the catalogue
         (see `UserBatch.sample_items`); 1 for those of the batch. The squared norm of a prediction, the only place where
         other items matter, is then estimated without bias.
+    output_scale : torch.Tensor, optional
+        float32, shape ``(n_items,)``: the scale of each item, above 0.
 
     Returns
     -------
@@ -34,7 +38,8 @@ def nmse_loss_and_gradient_(reconstruction: torch.Tensor, batch: UserBatch, item
     """
     places = (batch.user_index, batch.item_index)
     # What the input holds, and the interactions, are few: nothing users x items is needed for them.
-    at_interactions = (reconstruction[places] - batch.input_value.to(reconstruction.dtype)).relu_()
+    own_part = batch.input_value if output_scale is None else batch.input_value * output_scale[batch.item_index]
+    at_interactions = (reconstruction[places] - own_part.to(reconstruction.dtype)).relu_()
     reconstruction.relu_()
     reconstruction[places] = at_interactions
     if item_weights is None:
@@ -59,7 +64,9 @@ def nmse_loss_and_gradient_(reconstruction: torch.Tensor, batch: UserBatch, item
     return 1 + is_predicted - 2 * cosine
 
 
-def dense_nmse_loss(weight: torch.Tensor, support, batch: UserBatch, item_weights=None) -> torch.Tensor:
+def dense_nmse_loss(
+    weight: torch.Tensor, support, batch: UserBatch, item_weights=None, output_scale=None
+) -> torch.Tensor:
     """Mean NMSE loss of a batch under item embeddings that are stored densely.
 
     Parameters
@@ -71,7 +78,7 @@ def dense_nmse_loss(weight: torch.Tensor, support, batch: UserBatch, item_weight
         bool, same shape: the entries that get a gradient; None for all.
     batch : UserBatch
         The users, each with at least one interaction.
-    item_weights : torch.Tensor, optional
+    item_weights, output_scale : torch.Tensor, optional
         See `nmse_loss_and_gradient_`.
 
     Returns
@@ -87,12 +94,16 @@ def dense_nmse_loss(weight: torch.Tensor, support, batch: UserBatch, item_weight
         norms = torch.linalg.vector_norm(weight, dim=1, keepdim=True).clamp_(min=1e-12)
         unit_rows = weight / norms
         factors = unit_rows.to(dtype)
+        # The scale goes to the factor by items: nothing users x items is multiplied by it.
+        scaled = factors if output_scale is None else factors * output_scale[:, None].to(dtype)
         user_vectors = batch.sparse_rows() @ factors
         # Taken transposed: of two matrices by rows, MKL is up to 1.4 times slower with the larger one transposed.
-        gradient_of_reconstruction = (factors @ user_vectors.T).T
-        losses = nmse_loss_and_gradient_(gradient_of_reconstruction, batch, item_weights)
-        gradient_of_vectors = gradient_of_reconstruction @ factors
+        gradient_of_reconstruction = (scaled @ user_vectors.T).T
+        losses = nmse_loss_and_gradient_(gradient_of_reconstruction, batch, item_weights, output_scale)
+        gradient_of_vectors = gradient_of_reconstruction @ scaled
         gradient = gradient_of_reconstruction.T @ user_vectors
+        if output_scale is not None:
+            gradient *= output_scale[:, None].to(dtype)
         gradient += batch.sparse_columns() @ gradient_of_vectors
         # Through the scaling to norm 1, in place: matrices of this size are dear to allocate.
         gradient = gradient.to(weight.dtype)
@@ -107,7 +118,12 @@ def dense_nmse_loss(weight: torch.Tensor, support, batch: UserBatch, item_weight
 
 
 def sparse_nmse_loss(
-    values: torch.Tensor, support: Support, batch: UserBatch, users_per_block: int, item_weights=None
+    values: torch.Tensor,
+    support: Support,
+    batch: UserBatch,
+    users_per_block: int,
+    item_weights=None,
+    output_scale=None,
 ) -> torch.Tensor:
     """Mean NMSE loss of a batch under sparse item embeddings, at a cost that follows their non-zeros.
 
@@ -121,7 +137,7 @@ def sparse_nmse_loss(
         The users, each with at least one interaction.
     users_per_block : int
         Users whose predictions are held at a time.
-    item_weights : torch.Tensor, optional
+    item_weights, output_scale : torch.Tensor, optional
         See `nmse_loss_and_gradient_`.
 
     Returns
@@ -131,15 +147,20 @@ def sparse_nmse_loss(
     """
 
     def loss_and_gradient(values):
-        item_embeddings, transposed = support.matrix(values), support.transposed_matrix(values)
+        scale = None if output_scale is None else output_scale[support.row_of_entry]
+        scaled_values = values if scale is None else values * scale
+        transposed = support.transposed_matrix(values)
+        scaled = support.matrix(scaled_values)
+        transposed_scaled = transposed if scale is None else support.transposed_matrix(scaled_values)
         loss, gradient = values.new_zeros(()), torch.zeros_like(values)
         for block in batch.split(users_per_block):
             inputs = block.columns()
             user_vectors = transposed @ inputs
-            gradient_of_reconstruction = item_embeddings @ user_vectors
-            loss += nmse_loss_and_gradient_(gradient_of_reconstruction.T, block, item_weights).sum()
-            gradient_of_vectors = transposed @ gradient_of_reconstruction
-            gradient += support.sampled_product(gradient_of_reconstruction, user_vectors)
+            gradient_of_reconstruction = scaled @ user_vectors
+            loss += nmse_loss_and_gradient_(gradient_of_reconstruction.T, block, item_weights, output_scale).sum()
+            gradient_of_vectors = transposed_scaled @ gradient_of_reconstruction
+            towards_reconstruction = support.sampled_product(gradient_of_reconstruction, user_vectors)
+            gradient += towards_reconstruction if scale is None else towards_reconstruction * scale
             gradient += support.sampled_product(inputs, gradient_of_vectors)
         return loss / batch.n_users, gradient.div_(batch.n_users)
 

@@ -35,6 +35,9 @@ class TopKEmbedding(nn.Module):
         To which the entries of the scaled rows are rounded when users are scored, as they are when the embeddings are
         stored in this type; int8 are multiples of 1/127 of the row's largest, scaled to norm 1 again. Training is in
         float32.
+    output_scale : torch.Tensor, optional
+        float16, shape ``(n_items,)``, above 0: by which the predictions of each item are multiplied. By default they
+        are left as they are.
     start : tuple of torch.Tensor, optional
         Places and values of the non-zeros at the start, as `neighbour_start` returns them: the layer is then in its
         compact form from the beginning. By default it is dense and Xavier-uniform.
@@ -48,11 +51,15 @@ class TopKEmbedding(nn.Module):
         Dense form: bool, ``(n_items, embedding_size)``, the entries kept; None while all are.
     row_pointers, column_indices : torch.Tensor or None
         Compact form: int32, the places of the non-zeros (CSR).
+    output_scale : torch.Tensor or None
+        float16, shape ``(n_items,)``; None if predictions are not scaled.
     initial_weight : torch.Tensor or None
         The values to which a restart returns, in the form of ``weight``; None unless `keep_initial_weight` was called.
     """
 
-    def __init__(self, n_items: int, embedding_size: int, value_dtype: str = "float32", start=None):
+    def __init__(
+        self, n_items: int, embedding_size: int, value_dtype: str = "float32", start=None, output_scale=None
+    ):
         super().__init__()
         self.n_items = n_items
         self.embedding_size = embedding_size
@@ -61,6 +68,7 @@ class TopKEmbedding(nn.Module):
         self.register_buffer("shape", torch.tensor([n_items, embedding_size]))
         for name in _CHANGING_BUFFERS:
             self.register_buffer(name, None)
+        self.output_scale = output_scale
         self._compact_support = None
         if start is None:
             self.weight = nn.Parameter(torch.empty(n_items, embedding_size))
@@ -75,6 +83,11 @@ class TopKEmbedding(nn.Module):
     def is_compact(self) -> bool:
         """Whether only the non-zeros are stored."""
         return self.row_pointers is not None
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether rows keep to a support."""
+        return self.is_compact or self.support is not None
 
     def forward(self) -> torch.Tensor:
         """The item embeddings as a dense matrix: float32, shape ``(n_items, embedding_size)``, rows of norm 1."""
@@ -100,16 +113,38 @@ class TopKEmbedding(nn.Module):
         items = item_weights = None
         if max_output is not None and max_output < self.n_items:
             items, item_weights, batch = batch.sample_items(max_output)
+        output_scale = None if self.output_scale is None else self.output_scale.float()
+        if output_scale is not None and items is not None:
+            output_scale = output_scale[items]
         if not self.is_compact:
             rows = slice(None) if items is None else items
             support = None if self.support is None else self.support[rows]
-            return dense_nmse_loss(self.weight[rows], support, batch, item_weights)
+            return dense_nmse_loss(self.weight[rows], support, batch, item_weights, output_scale)
         weight, places = self.weight, self._places()
         if items is not None:
             places, entries = places.of_items(items)
             weight = weight[entries]
         values = _unit_values(weight, places)
-        return sparse_nmse_loss(values, places, batch, _users_per_block(batch), item_weights)
+        return sparse_nmse_loss(values, places, batch, _users_per_block(batch), item_weights, output_scale)
+
+    @torch.no_grad()
+    def predict(self, batch: UserBatch) -> torch.Tensor:
+        """The predicted users ``relu(X̃ Â Âᵀ - X̃)``, each item's times its scale.
+
+        Parameters
+        ----------
+        batch : UserBatch
+            The users.
+
+        Returns
+        -------
+        torch.Tensor
+            float32, shape ``(n_users, n_items)``; not differentiable.
+        """
+        predictions = self.reconstruct(batch)
+        predictions[batch.user_index, batch.item_index] -= batch.input_value
+        predictions.relu_()
+        return predictions if self.output_scale is None else predictions.mul_(self.output_scale)
 
     @torch.no_grad()
     def reconstruct(self, batch: UserBatch) -> torch.Tensor:
@@ -174,6 +209,35 @@ class TopKEmbedding(nn.Module):
         support = self.support
         return self._change_weight(lambda tensor: tensor if support is None else tensor * support, restart)
 
+    @torch.no_grad()
+    def rotate(self, n_steps: int = 60) -> None:
+        """Turn the latent dimensions of the dense form so that each row has its norm in few of them.
+
+        Scores, which are products of rows, stay the same under any rotation. This one lets the sum of the fourth
+        powers of the entries of the rows, scaled to norm 1, grow in each step ``R ← polar(Âᵀ (Â R)³)``, with the power
+        taken of each entry (Zhai et al., Complete Dictionary Learning via L4-Norm Maximization over the Orthogonal
+        Group, JMLR 2020), so that a prune afterwards takes less away.
+
+        Parameters
+        ----------
+        n_steps : int
+            Number of steps; each costs two products of the item embeddings with an ``embedding_size`` x
+            ``embedding_size`` matrix, and a singular value decomposition of such a matrix.
+
+        Raises
+        ------
+        RuntimeError
+            The layer is pruned or compact: rotated rows would not keep to their supports.
+        """
+        if self.is_pruned:
+            raise RuntimeError("only a layer that was not pruned yet can be rotated")
+        rows = self()
+        rotation = torch.eye(self.embedding_size, device=rows.device)
+        for _ in range(n_steps):
+            left, _, right = torch.linalg.svd(rows.T @ (rows @ rotation).pow(3))
+            rotation = left @ right
+        self._change_weight(lambda tensor: tensor @ rotation, restart=False)
+
     def compress(self):
         """Change from the dense form to the compact one; embeddings stay the same.
 
@@ -224,7 +288,8 @@ class TopKEmbedding(nn.Module):
 
     def bytes_per_item(self) -> float:
         """Mean size of an item embedding in bytes; see `recbole_sparse_elsa.core.bytes_per_item`."""
-        return bytes_per_item(self.nonzeros().double().mean().item(), self.embedding_size, self.value_dtype)
+        has_scale = self.output_scale is not None
+        return bytes_per_item(self.nonzeros().double().mean().item(), self.embedding_size, self.value_dtype, has_scale)
 
     def _scoring_values(self, places):
         """Compact form: the entries of the scaled rows, rounded."""
@@ -295,7 +360,7 @@ class TopKEmbedding(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-_CHANGING_BUFFERS = ("support", "row_pointers", "column_indices", "initial_weight")
+_CHANGING_BUFFERS = ("support", "row_pointers", "column_indices", "initial_weight", "output_scale")
 
 
 def _users_per_block(batch):

@@ -20,7 +20,7 @@ def write_parquet(index, file) -> None:
     """Write a Parquet file with a row for each item: ``item`` (string), ``indices`` and ``values`` (lists).
 
     ``indices`` (int32, rising) are the latent dimensions of the non-zeros, ``values`` (float32) the non-zeros; rows
-    have norm 1 and stand in the index's order. The score of an item is the inner product with a user's vector.
+    have norm 1, or the item's scale as their norm, and stand in the index's order. The score of an item is the inner product with a user's vector.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def _batches(index, size, name):
     """Yield the position of the first item, and the rows (CSR), of each batch of items."""
     with tqdm(total=index.n_items, unit="item", desc=name) as progress:
         for start in range(0, index.n_items, size):
-            rows = index.item_embeddings[start : start + size]
+            rows = index.scored_rows(slice(start, start + size))
             yield start, rows
             progress.update(rows.shape[0])
 
@@ -230,7 +230,8 @@ def _sparse_vector(dimensions, weights):
 def _name_of(index):
     """Sixteen hexadecimal digits that tell this index from others."""
     contents = hashlib.sha256()
-    for array in (index.item_embeddings.indptr, index.item_embeddings.indices, index.item_embeddings.data):
+    rows = index.scored_rows()
+    for array in (rows.indptr, rows.indices, rows.data):
         contents.update(np.ascontiguousarray(array))
     for token in index.item_tokens:
         contents.update(token.encode() + b"\n")

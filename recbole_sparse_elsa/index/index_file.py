@@ -6,6 +6,7 @@ metadata) and the arrays, one after the other:
 - ``values`` and ``columns``, the non-zeros of the item embeddings, row by row;
 - ``row_lengths``, the number of non-zeros of each row, unless all rows have as many;
 - ``token_lengths`` and ``tokens``, the items' tokens in UTF-8, one after the other, and the bytes of each;
+- ``output_scales``, the scale of each item's score, unless all are 1;
 - ``popularity``, if it is known: the training interactions of each item, in as few bytes as the largest needs.
 
 The metadata are the format's version, the version of this package that wrote it, ``n_items``, ``embedding_size``, and
@@ -25,7 +26,7 @@ from recbole_sparse_elsa.index.encoding import MOST_DIMENSIONS, EncodedRows, sma
 from recbole_sparse_elsa.report import write_file
 
 FORMAT = "recbole_sparse_elsa index"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had no output_scales
 # The types that a file may have, by safetensors' names.
 _TYPES = {"F32": "<f4", "F16": "<f2", "I8": "|i1", "U8": "|u1", "U16": "<u2", "U32": "<u4"}
 _NAMES = {np.dtype(value): name for name, value in _TYPES.items()}
@@ -37,13 +38,14 @@ _ALLOWED_TYPES = {
     "token_lengths": _UNSIGNED,
     "tokens": ("U8",),
     "popularity": ("U8",),
+    "output_scales": ("F16",),
 }
 _REQUIRED = {"values", "columns", "token_lengths", "tokens"}
 _LONGEST_HEADER = 2**16
 _NO_CHECKSUM = "0" * 64
 
 
-def write(path, encoded, item_tokens, popularity) -> None:
+def write(path, encoded, item_tokens, popularity, output_scales) -> None:
     """Write an index file, whole or not at all.
 
     Parameters
@@ -56,13 +58,15 @@ def write(path, encoded, item_tokens, popularity) -> None:
         str, shape ``(n_items,)``.
     popularity : numpy.ndarray or None
         int64, shape ``(n_items,)``.
+    output_scales : numpy.ndarray or None
+        float16, shape ``(n_items,)``.
 
     Raises
     ------
     OptionError
         The file cannot be written, or a token cannot be encoded.
     """
-    arrays = _arrays(encoded, item_tokens, popularity)
+    arrays = _arrays(encoded, item_tokens, popularity, output_scales)
     metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
@@ -92,7 +96,7 @@ def write(path, encoded, item_tokens, popularity) -> None:
         raise OptionError(f"index file {path} cannot be written: {error.strerror}") from None
 
 
-def _arrays(encoded, item_tokens, popularity):
+def _arrays(encoded, item_tokens, popularity, output_scales):
     """The arrays of the file by name; those of larger numbers first, so that each is aligned in the file."""
     try:
         tokens = [token.encode() for token in item_tokens]
@@ -105,6 +109,8 @@ def _arrays(encoded, item_tokens, popularity):
         arrays["row_lengths"] = _small(row_lengths)
     arrays["token_lengths"] = _small(token_lengths)
     arrays["tokens"] = np.frombuffer(b"".join(tokens), dtype=np.uint8)
+    if output_scales is not None:
+        arrays["output_scales"] = output_scales
     if popularity is not None:
         n_bytes = _smallest_bytes(popularity)
         arrays["popularity"] = popularity.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :n_bytes]
@@ -139,8 +145,8 @@ def read(path, make):
     path : str or os.PathLike
         The file. It stays mapped, and must not be changed, while the arrays are in use.
     make : callable
-        Gets an EncodedRows, the item tokens (str objects, shape ``(n_items,)``) and the popularity (int64, shape
-        ``(n_items,)``, or None).
+        Gets an EncodedRows, the item tokens (str objects, shape ``(n_items,)``), the popularity (int64, shape
+        ``(n_items,)``, or None) and the output scales (float16, same shape, or None).
 
     Returns
     -------
@@ -161,7 +167,8 @@ def read(path, make):
         metadata, arrays = _read_header(contents)
         n_items, embedding_size = (_whole_number(metadata[name], name) for name in ("n_items", "embedding_size"))
         encoded = _embeddings(arrays, n_items, embedding_size)
-        return make(encoded, _tokens(arrays, n_items), _popularity(arrays, n_items))
+        popularity = _popularity(arrays, n_items)
+        return make(encoded, _tokens(arrays, n_items), popularity, arrays.get("output_scales"))
     except (_Damaged, OptionError) as error:
         raise IndexFileError(f"index file {path} cannot be used: {error}") from None
 

@@ -29,11 +29,14 @@ class PostingLists:
     Parameters
     ----------
     item_embeddings : scipy.sparse.csr_matrix
-        float32, shape ``(n_items, embedding_size)``, rows of norm 1 or 0.
+        float32, shape ``(n_items, embedding_size)``, rows of norm 1 at most.
+    own_parts : numpy.ndarray or float
+        What a history's item has to itself in its score, shape ``(n_items,)``, or one number for all.
     """
 
-    def __init__(self, item_embeddings):
+    def __init__(self, item_embeddings, own_parts=1.0):
         self._item_embeddings = item_embeddings
+        self._own_parts = np.broadcast_to(np.float32(own_parts), item_embeddings.shape[:1])
         self._longest_row = int(np.diff(item_embeddings.indptr).max(initial=0))
         # A column for each part of each list.
         parts = -2 * np.log2(np.maximum(np.abs(item_embeddings.data), 2.0**-_PARTS))
@@ -54,7 +57,7 @@ class PostingLists:
         n : int
             Number of items wanted.
         subtracted : numpy.ndarray
-            Positions (int64) of the items whose score is the product less 1: those of the history.
+            Positions (int64) of the items whose score is the product less their own part: those of the history.
         left_out : numpy.ndarray
             Positions (int64) of the items that are not wanted; at least n others are there.
 
@@ -67,7 +70,7 @@ class PostingLists:
         if (ends - starts).sum() > _MOST_POSTINGS * len(self._lists.data):
             return None
         scores = self._product(starts, ends, user_vector[dimensions])
-        scores[subtracted] -= 1
+        scores[subtracted] -= self._own_parts[subtracted]
         scores[left_out] = -np.inf
         n_wanted = len(scores) - len(left_out)
         some = np.flatnonzero(scores >= lower_bound(scores, min(_SCORED_FOR_BOUND * n, n_wanted)))
@@ -75,7 +78,8 @@ class PostingLists:
             return None
         # The n-th best of any items is at most the n-th best of all.
         in_full = self._item_embeddings[some] @ user_vector
-        in_full[places_among(some, subtracted)] -= 1
+        in_history = places_among(some, subtracted)
+        in_full[in_history] -= self._own_parts[some[in_history]]
         in_full[scores[some] == -np.inf] = -np.inf
         threshold = np.partition(in_full, len(some) - n)[len(some) - n] - left
         if threshold <= 0:
@@ -88,7 +92,7 @@ class PostingLists:
         magnitudes = np.abs(user_vector)
         dimensions = np.flatnonzero(magnitudes)[::-1]
         magnitudes = magnitudes[dimensions].astype(np.float64)
-        # The Cauchy-Schwarz inequality: a row has norm 1, and not more entries than the longest.
+        # The Cauchy-Schwarz inequality: a row has norm 1 at most, and not more entries than the longest.
         highest_score = np.sqrt(np.sort(np.square(magnitudes))[-self._longest_row :].sum())
         left = _SHARE_LEFT_OUT * highest_score
         # An item stands in as many lists as it has entries, and each posting left out adds at most its share of this.

@@ -52,11 +52,11 @@ class Explanation:
     history_items : numpy.ndarray
         Tokens (str) of the known items of the history, without the item itself: the largest part first.
     history_parts : numpy.ndarray
-        float32, same shape: the cosine similarity of each with the item.
+        float32, same shape: the cosine similarity of each with the item, times the item's scale.
     dimensions : numpy.ndarray
         int64: the latent dimensions in which both the user and the item are active, the largest magnitude first.
     dimension_parts : numpy.ndarray
-        float32, same shape: the user's weight times the item's.
+        float32, same shape: the user's weight times the item's, times the item's scale.
     """
 
     item: str
@@ -70,7 +70,8 @@ class Explanation:
 class SparseIndex:
     """Exact retrieval by sparse item embeddings for users known only by their history (method page, section 6).
 
-    Scores are the model's: ``relu(x Â Âᵀ - x)`` for a history ``x``, where ``Â`` are the item embeddings of norm 1.
+    Scores are the model's: ``relu(x Â Âᵀ - x) s`` for a history ``x``, where ``Â`` are the item embeddings of norm 1,
+    and ``s`` is the scale of each item, or 1.
     Of items with equal scores, also with the score 0, the one that stands earlier in the index comes first.
 
     Parameters
@@ -84,6 +85,8 @@ class SparseIndex:
         How values are held: float32, float16 or int8 (4, 2 or 1 bytes).
     popularity : array of int, optional
         Number of training interactions of each item, shape ``(n_items,)``, for users without a known item.
+    output_scales : array of float, optional
+        The scale of each item's score, in (0, 1], shape ``(n_items,)``; held in float16.
 
     Attributes
     ----------
@@ -91,6 +94,8 @@ class SparseIndex:
         str objects, shape ``(n_items,)``.
     popularity : numpy.ndarray or None
         int64, shape ``(n_items,)``.
+    output_scales : numpy.ndarray or None
+        float16, shape ``(n_items,)``.
     encoding : str
         float32, float16 or int8.
 
@@ -100,20 +105,20 @@ class SparseIndex:
         An argument is not as described.
     """
 
-    def __init__(self, item_embeddings, item_tokens, *, encoding="float32", popularity=None):
+    def __init__(self, item_embeddings, item_tokens, *, encoding="float32", popularity=None, output_scales=None):
         if not issparse(item_embeddings) or item_embeddings.ndim != 2:
             raise OptionError("item_embeddings must be a SciPy sparse matrix of items x latent dimensions")
         if item_embeddings.dtype.kind not in "fiu":
             raise OptionError(f"item_embeddings are of type {item_embeddings.dtype}, but must be real numbers")
-        self._set(encode(item_embeddings, encoding), _tokens(item_tokens), popularity)
+        self._set(encode(item_embeddings, encoding), _tokens(item_tokens), popularity, output_scales)
 
     @classmethod
-    def _of(cls, encoded: EncodedRows, item_tokens, popularity):
+    def _of(cls, encoded: EncodedRows, item_tokens, popularity, output_scales):
         index = cls.__new__(cls)
-        index._set(encoded, item_tokens, popularity)
+        index._set(encoded, item_tokens, popularity, output_scales)
         return index
 
-    def _set(self, encoded, item_tokens, popularity):
+    def _set(self, encoded, item_tokens, popularity, output_scales):
         self._encoded = encoded
         self.item_tokens = item_tokens
         self.encoding = encoded.encoding
@@ -126,6 +131,7 @@ class SparseIndex:
         if len(self._position_of) < n_items:
             raise OptionError(f"item_tokens must be distinct, but {_first_repeated(item_tokens)!r} occurs twice")
         self.popularity = None if popularity is None else _counts(popularity, n_items)
+        self.output_scales = None if output_scales is None else _scales(output_scales, n_items)
 
     @property
     def n_items(self) -> int:
@@ -148,8 +154,28 @@ class SparseIndex:
         return self._encoded.decode()
 
     @cached_property
+    def _wide_scales(self):
+        # One for all where they are not given: a product with them costs nothing then.
+        return np.float32(1) if self.output_scales is None else self.output_scales.astype(np.float32)
+
+    def _scales_of(self, positions):
+        return self._wide_scales if self.output_scales is None else self._wide_scales[positions]
+
+    def scored_rows(self, positions=slice(None)) -> csr_matrix:
+        """The item embeddings, or those at some positions, times the scales of the items.
+
+        Their products with a user's vector are the scores of the items that the user does not have, before the relu.
+        """
+        rows = self.item_embeddings[positions]
+        if self.output_scales is not None:
+            rows.data = rows.data * np.repeat(self._wide_scales[positions], np.diff(rows.indptr))
+        return rows
+
+    @cached_property
     def _posting_lists(self):
-        return PostingLists(self.item_embeddings)
+        if self.output_scales is None:
+            return PostingLists(self.item_embeddings)
+        return PostingLists(self.scored_rows(), self._wide_scales)
 
     def save(self, path) -> None:
         """Write the index as one file, whole or not at all; see `recbole_sparse_elsa.index.index_file`.
@@ -159,7 +185,7 @@ class SparseIndex:
         OptionError
             The file cannot be written.
         """
-        index_file.write(path, self._encoded, self.item_tokens, self.popularity)
+        index_file.write(path, self._encoded, self.item_tokens, self.popularity, self.output_scales)
 
     @classmethod
     def load(cls, path) -> "SparseIndex":
@@ -199,7 +225,7 @@ class SparseIndex:
         return self._user_vector(self._known(history)[0])
 
     def scores(self, history) -> np.ndarray:
-        """The model's scores of all items, ``relu(x Â Âᵀ - x)``: float32, shape ``(n_items,)``.
+        """The model's scores of all items, ``relu(x Â Âᵀ - x) s``: float32, shape ``(n_items,)``.
 
         Parameters
         ----------
@@ -254,13 +280,22 @@ class SparseIndex:
     def similar(self, item, n) -> Recommendations:
         """The n items whose embeddings are most similar to an item's, with their cosines (0 where negative).
 
+        Cosines are of the embeddings alone: scales of scores play no part.
+
         Raises
         ------
         OptionError
             The index does not have the item, or has fewer than n others.
         """
-        self.position(item)
-        return self.recommend([item], n)
+        position = np.array([self.position(item)])
+        _require_whole_number(n)
+        if n > self.n_items - 1:
+            raise OptionError(f"n is {n}, but only {self.n_items - 1} items are similar to {item!r}")
+        cosines = _scores_before_relu(self.item_embeddings, self._user_vector(position), position)
+        np.maximum(cosines, 0, out=cosines)
+        cosines[position] = -1
+        places = best(cosines, n)
+        return Recommendations(self.item_tokens[places], cosines[places], [])
 
     def explain(self, history, item) -> Explanation:
         """Which items of a history, and which latent dimensions, made the score of an item.
@@ -283,6 +318,7 @@ class SparseIndex:
             raise OptionError("explain: the index has no item of this history")
         known = known[known != position]
         columns, weights = self._row(position)
+        weights = weights * self._scales_of(position)
         item_vector = np.zeros(self.embedding_size, dtype=np.float32)
         item_vector[columns] = weights
         history_parts = self._encoded.decode(known) @ item_vector
@@ -323,7 +359,7 @@ class SparseIndex:
         return np.bincount(columns, weights=values, minlength=self.embedding_size).astype(np.float32)
 
     def _scores(self, known):
-        return _model_scores(self.item_embeddings, self._user_vector(known), known)
+        return _model_scores(self.item_embeddings, self._user_vector(known), known, self._wide_scales)
 
     def _best(self, known, left_out, n):
         """Positions and scores of the n best items by the model; there are as many that are not left out."""
@@ -332,10 +368,13 @@ class SparseIndex:
             candidates = self._posting_lists.candidates(user_vector, n, known, left_out)
             if candidates is not None:
                 in_history = places_among(candidates, known)
-                scores = _model_scores(self.item_embeddings[candidates], user_vector, in_history)
+                scales = self._scales_of(candidates)
+                scores = _model_scores(self.item_embeddings[candidates], user_vector, in_history, scales)
                 places = best(scores, n)
                 return candidates[places], scores[places]
         scores = _scores_before_relu(self.item_embeddings, user_vector, known)
+        if self.output_scales is not None:
+            scores *= self._wide_scales
         scores[left_out] = -np.inf
         places = best(scores, n)
         if scores[places[-1]] <= 0:
@@ -383,9 +422,10 @@ class SparseIndex:
         return Recommendations(self.item_tokens[places], scores, unknown_items, by_popularity)
 
 
-def _model_scores(item_embeddings, user_vector, in_history):
-    """``relu(x Â Âᵀ - x)`` of the items of these rows, of which some (positions) are in the history."""
+def _model_scores(item_embeddings, user_vector, in_history, scales):
+    """``relu(x Â Âᵀ - x) s`` of the items of these rows, of which some (positions) are in the history."""
     scores = _scores_before_relu(item_embeddings, user_vector, in_history)
+    scores *= scales
     return np.maximum(scores, 0, out=scores)
 
 
@@ -429,3 +469,10 @@ def _counts(popularity, n_items):
     if counts.shape != (n_items,) or counts.dtype.kind not in "iu" or (counts < 0).any():
         raise OptionError(f"popularity must be {n_items} whole numbers of at least 0, one for each item")
     return counts.astype(np.int64)
+
+
+def _scales(output_scales, n_items):
+    scales = np.asarray(output_scales)
+    if scales.shape != (n_items,) or scales.dtype.kind != "f" or not ((scales > 0) & (scales <= 1)).all():
+        raise OptionError(f"output_scales must be {n_items} numbers above 0 and at most 1, one for each item")
+    return np.maximum(scales, np.finfo(np.float16).tiny).astype(np.float16)

@@ -72,7 +72,7 @@ def _ablation(means, dataset, metric, fixed, shown):
     """
     lines = {}
     for row in _finite(means, dataset, metric).itertuples():
-        if all(row.config.get(option) for option in _PRUNING_OPTIONS):
+        if all(row.config.get(option) for option in _PRUNING_OPTIONS) and row.config["embedding_size"] != "auto":
             line = _Pruning(row.model, _schedule(row.config), row.config["embedding_size"], row.label)
             lines.setdefault(line, []).append({"k": row.config["k"], "mean": row.mean, "sd": row.sd})
     varied = {}

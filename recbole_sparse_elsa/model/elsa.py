@@ -10,7 +10,14 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 from torch.nn import functional as F
 
-from recbole_sparse_elsa.core import VALUE_DTYPES, PruningSchedule, TopKEmbedding, UserBatch, UserHistories
+from recbole_sparse_elsa.core import (
+    VALUE_DTYPES,
+    PruningSchedule,
+    TopKEmbedding,
+    UserBatch,
+    UserHistories,
+    popularity_scales,
+)
 from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingError
 from recbole_sparse_elsa.options import require_number, require_whole_number
 from recbole_sparse_elsa.user_batches import GatheredUsers
@@ -25,7 +32,7 @@ class ELSA(GeneralRecommender):
     Parameters
     ----------
     config : recbole.config.Config
-        Reads ``embedding_size``, ``value_dtype``, ``input_dropout`` and ``max_output``.
+        Reads ``embedding_size``, ``value_dtype``, ``popularity_scale``, ``input_dropout`` and ``max_output``.
     dataset : recbole.data.dataset.Dataset
         The training interactions.
 
@@ -38,17 +45,22 @@ class ELSA(GeneralRecommender):
     """
 
     input_type = InputType.POINTWISE
+    #: Whether the first prune turns the latent dimensions before.
+    rotates = False
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.input_dropout = config["input_dropout"]
-        self.pruning_schedule = self.schedule_of(config)
-
         self.set_histories(dataset.inter_matrix(form="csr"))
+        self.resolve_options(config)
+        (self.pruning_schedule,) = self.schedules_of(config)
         self.max_output = config["max_output"]
         is_sparse = self.starts_sparse(config) and config["embedding_form"] != "dense"
         _require_memory(config, self.histories, self.pruning_schedule.k_at(0) if is_sparse else None)
         self.item_embedding = self._new_embedding(config)
+
+    def resolve_options(self, config) -> None:
+        """Put numbers in the place of what ``config`` leaves to the data; of ELSA, that is nothing."""
 
     def set_histories(self, histories) -> None:
         """Replace the histories that users are scored from; what was learnt stays as it is.
@@ -66,8 +78,16 @@ class ELSA(GeneralRecommender):
             torch.from_numpy(interactions.indptr), torch.from_numpy(interactions.indices), interactions.shape[1]
         ).to(self.device)
 
-    def _new_embedding(self, config):
-        return TopKEmbedding(self.histories.n_items, config["embedding_size"], config["value_dtype"])
+    def _new_embedding(self, config, start=None):
+        n_items, popularity_scale = self.histories.n_items, config["popularity_scale"]
+        output_scale = None
+        if popularity_scale > 0:
+            output_scale = popularity_scales(self.users_of_items(), popularity_scale)
+        return TopKEmbedding(n_items, config["embedding_size"], config["value_dtype"], start, output_scale)
+
+    def users_of_items(self) -> torch.Tensor:
+        """Number of users who have each item: int64, shape ``(n_items - 1,)``."""
+        return torch.bincount(self.histories.item_indices, minlength=self.histories.n_items)
 
     @classmethod
     def check_options(cls, config) -> None:
@@ -88,6 +108,7 @@ class ELSA(GeneralRecommender):
         if config["max_output"] is not None:
             require_whole_number(config, "max_output", at_least=1)
         require_number(config, "input_dropout", at_least=0, below=1)
+        require_number(config, "popularity_scale", at_least=0)
         require_number(config, "nadam_epsilon", above=0)
         if not isinstance(config["learning_rate_decay"], bool):
             raise OptionError(f"learning_rate_decay is {config['learning_rate_decay']!r}, but must be True or False")
@@ -95,27 +116,25 @@ class ELSA(GeneralRecommender):
             raise OptionError(f"value_dtype is {config['value_dtype']!r}, but must be one of {', '.join(VALUE_DTYPES)}")
         if config["embedding_form"] not in ("auto", "dense", "compact"):
             raise OptionError(f"embedding_form is {config['embedding_form']!r}, but must be auto, dense or compact")
-        cls.schedule_of(config)
+        cls.schedules_of(config)
 
     @classmethod
     def starts_sparse(cls, config) -> bool:
         """Whether training has no dense phase; of ELSA, never."""
         return False
 
-    @staticmethod
-    def schedule_of(config) -> PruningSchedule:
-        """The pruning schedule that the options ask for."""
-        return PruningSchedule.create("constant", config["embedding_size"], config["embedding_size"])
+    @classmethod
+    def schedules_of(cls, config) -> list:
+        """The pruning schedules that the options allow before the data are known; afterwards it is one."""
+        return [PruningSchedule.create("constant", config["embedding_size"], config["embedding_size"])]
 
     def nonzeros_at(self, epoch: int) -> torch.Tensor:
         """Number of non-zeros that each item embedding is to have in ``epoch``: int64, shape ``(n_items - 1,)``."""
         return self.item_embedding.nonzeros().clamp(max=self.pruning_schedule.k_at(epoch))
 
     def forward(self, batch):
-        """Predicted rows ``relu(X̃ Â Âᵀ - X̃)`` of a UserBatch: float32, ``(n_users, n_items - 1)``, no padding."""
-        reconstruction = self.item_embedding.reconstruct(batch)
-        reconstruction[batch.user_index, batch.item_index] -= batch.input_value
-        return reconstruction.relu_()
+        """Predicted rows of a UserBatch, see `TopKEmbedding.predict`: float32, ``(n_users, n_items - 1)``."""
+        return self.item_embedding.predict(batch)
 
     def calculate_loss(self, interaction):
         """NMSE loss of a batch of users, of whom those without a training interaction are left out."""

@@ -70,4 +70,6 @@ class ELSASAE(ELSA):
     def _resize(self, width):
         if width != self.item_embedding.embedding_size:
             layer = self.item_embedding
-            self.item_embedding = TopKEmbedding(layer.n_items, width, layer.value_dtype).to(self.device)
+            self.item_embedding = TopKEmbedding(
+                layer.n_items, width, layer.value_dtype, output_scale=layer.output_scale
+            ).to(self.device)

@@ -6,10 +6,15 @@ Reference:
 
 import torch
 
-from recbole_sparse_elsa.core import PruningSchedule, TopKEmbedding, allocate_nonzeros, neighbour_start
+from recbole_sparse_elsa.core import PruningSchedule, allocate_nonzeros, neighbour_start
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.model.elsa import ELSA
 from recbole_sparse_elsa.options import require_number, require_whole_number
+
+# What embedding_size auto stands for. Where users have few items, an item's neighbours are too few to choose its places
+# by, and more latent dimensions fit chance: dense training of few comes first.
+_WIDE, _NARROW = 4096, 256
+_LONG_HISTORY = 50
 
 
 class SparseELSA(ELSA):
@@ -18,7 +23,7 @@ class SparseELSA(ELSA):
     Parameters
     ----------
     config : recbole.config.Config
-        Reads ``k``, ``pruning_schedule``, ``start_k``, ``stage_epochs``, ``stepwise_k``, ``restart``,
+        Reads ``k``, ``pruning_schedule``, ``start_k``, ``stage_epochs``, ``stepwise_k``, ``rotation``, ``restart``,
         ``popularity_exponent`` and ``min_k`` beside ELSA's options.
     dataset : recbole.data.dataset.Dataset
         The training interactions.
@@ -27,10 +32,10 @@ class SparseELSA(ELSA):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.restart = config["restart"]
+        self.rotates = config["rotation"]
         self.min_k = config["min_k"]
-        users_of_item = torch.bincount(self.histories.item_indices, minlength=self.histories.n_items)
         # An item without users would have no share at all; it counts as one with a single user.
-        self.nonzero_shares = users_of_item.clamp(min=1).double() ** config["popularity_exponent"]
+        self.nonzero_shares = self.users_of_items().clamp(min=1).double() ** config["popularity_exponent"]
         if self.restart:
             self.item_embedding.keep_initial_weight()
 
@@ -48,7 +53,7 @@ class SparseELSA(ELSA):
         if not self.starts_sparse(config):
             return super()._new_embedding(config)
         start = neighbour_start(self.histories, config["embedding_size"], self.pruning_schedule.k_at(0))
-        return TopKEmbedding(self.histories.n_items, config["embedding_size"], config["value_dtype"], start)
+        return super()._new_embedding(config, start)
 
     @classmethod
     def check_options(cls, config) -> None:
@@ -56,25 +61,57 @@ class SparseELSA(ELSA):
         super().check_options(config)
         require_number(config, "popularity_exponent", at_least=0)
         require_whole_number(config, "min_k", at_least=1)
-        if not isinstance(config["restart"], bool):
-            raise OptionError(f"restart is {config['restart']!r}, but must be True or False")
+        for option in ("restart", "rotation"):
+            if not isinstance(config[option], bool):
+                raise OptionError(f"{option} is {config[option]!r}, but must be True or False")
 
     @classmethod
     def starts_sparse(cls, config) -> bool:
         """Whether training has no dense phase."""
         return _start_k(config) is not None
 
-    @staticmethod
-    def schedule_of(config) -> PruningSchedule:
-        """The pruning schedule that the options ask for."""
-        return PruningSchedule.create(
-            config["pruning_schedule"],
-            config["embedding_size"],
-            config["k"],
-            config["stage_epochs"],
-            config["stepwise_k"],
-            _start_k(config),
+    @classmethod
+    def schedules_of(cls, config) -> list:
+        """As of ELSA: two of them while ``embedding_size`` is auto."""
+        if config["embedding_size"] == "auto":
+            return [schedule for choice in _choices(config) for schedule in cls.schedules_of(choice)]
+        return [
+            PruningSchedule.create(
+                config["pruning_schedule"],
+                config["embedding_size"],
+                config["k"],
+                config["stage_epochs"],
+                config["stepwise_k"],
+                _start_k(config),
+            )
+        ]
+
+    def resolve_options(self, config) -> None:
+        """Choose the width and the start where ``embedding_size`` is auto: by the length of the training histories."""
+        if config["embedding_size"] != "auto":
+            return
+        lengths = self.histories.row_pointers.diff()
+        mean_length = lengths.sum().item() / max(1, torch.count_nonzero(lengths).item())
+        wide, narrow = _choices(config)
+        chosen = wide if mean_length >= _LONG_HISTORY else narrow
+        for option in ("embedding_size", "start_k"):
+            config[option] = chosen[option]
+        self.logger.info(
+            f"embedding_size is {config['embedding_size']} with a {'sparse' if self.starts_sparse(config) else 'dense'} "
+            f"start, since users have {mean_length:.1f} training items in the mean"
         )
+
+
+def _choices(config):
+    """The options that ``embedding_size`` auto stands for: for long histories, and for short ones."""
+    least_width = 4 * config["k"] if isinstance(config["k"], int) else 0
+    names = ("pruning_schedule", "k", "stage_epochs", "stepwise_k", "start_k")
+    options = {name: config[name] for name in names}
+    short_start = None if options["start_k"] == "auto" else options["start_k"]
+    return [
+        {**options, "embedding_size": _WIDE},
+        {**options, "embedding_size": min(max(_NARROW, least_width), _WIDE), "start_k": short_start},
+    ]
 
 
 def _start_k(config):

@@ -423,6 +423,13 @@ def test_a_label_pruned_from_several_widths_counts_as_a_method_a_width():
     assert list(results["method"]) == ["S, d = 64", "S, d = 32"]
 
 
+def test_a_width_that_the_data_decided_is_no_width_of_an_ablation():
+    cells = [sparse(f"d{d}", 8, 0.5, embedding_size=d) for d in ("auto", 512, 256)]
+    results, means = read(cells)
+    assert set(results["method"]) == {"dauto", "d512", "d256"}
+    assert set(lines_of(plots.width_ablation(means, "toy", "ndcg@100"))) == {"d = 512", "d = 256"}
+
+
 # The command
 
 

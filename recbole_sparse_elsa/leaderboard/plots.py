@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import pandas
 
 from recbole_sparse_elsa.figures import new_axes
+from recbole_sparse_elsa.leaderboard.read_results import pruned_width
 
 _MARKERS = "os^vDPX"
-# What makes a row one of an ablation.
-_PRUNING_OPTIONS = ("pruning_schedule", "embedding_size", "k")
 
 
 def accuracy_by_size(means, dataset, metric):
@@ -72,8 +71,9 @@ def _ablation(means, dataset, metric, fixed, shown):
     """
     lines = {}
     for row in _finite(means, dataset, metric).itertuples():
-        if all(row.config.get(option) for option in _PRUNING_OPTIONS) and row.config["embedding_size"] != "auto":
-            line = _Pruning(row.model, _schedule(row.config), row.config["embedding_size"], row.label)
+        width = pruned_width(row.config)
+        if width and row.config.get("k"):
+            line = _Pruning(row.model, _schedule(row.config), width, row.label)
             lines.setdefault(line, []).append({"k": row.config["k"], "mean": row.mean, "sd": row.sd})
     varied = {}
     for line in lines:

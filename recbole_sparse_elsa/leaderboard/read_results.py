@@ -58,7 +58,7 @@ def read_results(file) -> pandas.DataFrame:
     twice = rows[rows.duplicated(_KEY)]
     if len(twice):
         raise OptionError(f"{file} has two rows of test results for {dict(twice[_KEY].iloc[0])}")
-    widths = rows["config"].map(_pruned_width)
+    widths = rows["config"].map(pruned_width)
     several = widths.groupby(rows["label"]).transform("nunique") > 1
     rows["method"] = rows["label"].where(~several | widths.isna(), rows["label"] + ", d = " + widths.map(_whole_number))
     rows["name"] = rows["label"].where(rows["size"] == "", rows["label"] + ", " + rows["size"])
@@ -86,8 +86,10 @@ def _config(text):
     return config
 
 
-def _pruned_width(config):
-    return config.get("embedding_size") if config.get("pruning_schedule") else None
+def pruned_width(config):
+    """The ``embedding_size`` of a model that is pruned: a number, or None where the data decided (auto)."""
+    width = config.get("embedding_size") if config.get("pruning_schedule") else None
+    return None if width == "auto" else width
 
 
 def _whole_number(number):

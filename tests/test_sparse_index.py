@@ -15,8 +15,10 @@ def naive_scores(index, history):
     """``relu(x Â Âᵀ - x) s`` with dense matrices in float64."""
     dense = index.item_embeddings.toarray().astype(np.float64)
     x = np.isin(index.item_tokens, list(history)).astype(float)
-    scales = 1 if index.output_scales is None else index.output_scales.astype(np.float64)
-    return np.maximum(x @ dense @ dense.T - x, 0) * scales
+    scores = np.maximum(x @ dense @ dense.T - x, 0)
+    if index.popularity_scale:
+        scores *= ((index.popularity + 10) / (index.popularity.max() + 10)) ** index.popularity_scale
+    return scores
 
 
 def naive_best(scores, n, left_out=()):
@@ -47,7 +49,8 @@ def test_worked_by_hand(small):
 
 def test_scales_of_items_by_hand():
     rows = csr_matrix([[2.0, 0], [0, 0.5], [3, 4], [4, 3]])
-    index = SparseIndex(rows, ["east", "north", "between", "more east"], output_scales=[1.0, 1.0, 0.5, 0.25])
+    tokens = ["east", "north", "between", "more east"]
+    index = SparseIndex(rows, tokens, popularity=[90, 90, 40, 15], popularity_scale=1)  # scales 1, 1, 1/2, 1/4
     np.testing.assert_allclose(index.scores(["east"]), [0, 0, 0.3, 0.2], atol=1e-4)
     assert index.recommend(["east"], 2).items.tolist() == ["between", "more east"]
     assert index.explain(["east"], "between").history_parts.tolist() == pytest.approx([0.3], abs=1e-4)
@@ -59,10 +62,15 @@ def test_scales_of_items_by_hand():
     np.testing.assert_allclose(index.scored_rows() @ user_vector, [1, 0, 0.3, 0.2], atol=1e-4)
 
 
-@pytest.mark.parametrize("scales", [[1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.5, 1.0], [1, 1, 1], [1.0, float("nan"), 1.0]])
-def test_scales_that_are_not_allowed(scales):
-    with pytest.raises(OptionError, match="output_scales must be 3 numbers above 0 and at most 1"):
-        SparseIndex(csr_matrix(np.eye(3)), ["a", "b", "c"], output_scales=scales)
+@pytest.mark.parametrize("scale", [-0.1, float("nan"), float("inf"), "much", True])
+def test_a_popularity_scale_that_is_not_allowed(scale):
+    with pytest.raises(OptionError, match="popularity_scale is .*, but must be a finite number at least 0"):
+        SparseIndex(csr_matrix(np.eye(3)), ["a", "b", "c"], popularity=[1, 2, 3], popularity_scale=scale)
+
+
+def test_a_popularity_scale_needs_the_popularity():
+    with pytest.raises(OptionError, match="popularity_scale is 0.5, but needs the popularity of the items"):
+        SparseIndex(csr_matrix(np.eye(3)), ["a", "b", "c"], popularity_scale=0.5)
 
 
 def test_explanation_by_hand(small):
@@ -230,9 +238,9 @@ def test_recommends_what_dense_matrices_give(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 999), "seed"))
     rows = item_embeddings(n_items, data.draw(st.sampled_from([2, 9, 30])), data.draw(st.integers(1, 5)), rng)
     tokens = [f"i{position}" for position in range(n_items)]
-    scales = data.draw(st.none() | st.just(0.1 + 0.9 * rng.random(n_items)))
+    scale, counts = data.draw(st.sampled_from([0, 0.25, 1]), "popularity_scale"), rng.integers(0, 500, n_items)
     encoding = data.draw(st.sampled_from(["float32", "float16", "int8"]))
-    index = SparseIndex(rows, tokens, encoding=encoding, output_scales=scales)
+    index = SparseIndex(rows, tokens, encoding=encoding, popularity=counts, popularity_scale=scale)
     some = st.lists(st.sampled_from(tokens), max_size=n_items)
     history = data.draw(st.lists(st.sampled_from(tokens), min_size=1, max_size=n_items), "history")
     mask_history = data.draw(st.booleans())
@@ -248,7 +256,8 @@ def test_recommends_what_dense_matrices_give(data):
         return
     n = data.draw(st.integers(1, n_items - len(left_out)), "n")
     scores = index.scores(history)
-    np.testing.assert_allclose(scores, naive_scores(index, history), atol=1e-5)
+    # Scales are held in float16.
+    np.testing.assert_allclose(scores, naive_scores(index, history), rtol=1e-3 if scale else 1e-7, atol=1e-5)
     found = index.recommend(history, n, mask_history=mask_history, allow=allow, block=block)
     expected = naive_best(scores, n, left_out)
     assert found.items.tolist() == [tokens[position] for position in expected]
@@ -270,9 +279,8 @@ def test_recommends_what_dense_matrices_give(data):
 )
 def test_posting_lists_give_what_scoring_every_item_gives(seed, n, n_nonzeros, mask_history, is_scaled):
     rng = np.random.default_rng(seed)
-    scales = 0.2 + 0.8 * rng.random(3000) if is_scaled else None
     rows, names = item_embeddings(3000, 500, n_nonzeros, rng), [str(position) for position in range(3000)]
-    index = SparseIndex(rows, names, output_scales=scales)
+    index = SparseIndex(rows, names, popularity=rng.integers(0, 500, 3000), popularity_scale=0.3 if is_scaled else 0)
     history = rng.choice(index.item_tokens, rng.integers(1, 30))
     expected = index.recommend(history, n, mask_history=mask_history)
     with pytest.MonkeyPatch.context() as patch:

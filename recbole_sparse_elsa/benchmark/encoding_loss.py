@@ -102,9 +102,9 @@ def encoding_losses(checkpoint=None, data_path=None) -> EncodingLosses:
                     index.item_tokens,
                     encoding=encoding,
                     popularity=index.popularity,
-                    output_scales=index.output_scales,
+                    popularity_scale=index.popularity_scale,
                 )
-                _load(trainer.model.item_embedding, encoded)
+                _load(trainer.model.item_embedding, encoded.item_embeddings)
                 result = trainer.evaluate(data.test_data, load_best_model=False, show_progress=False)
                 ndcg = result[f"ndcg@{_TOP}"]
                 rows.append(_row(folder, encoded, ndcg, rows[0].ndcg if rows else ndcg))
@@ -137,17 +137,16 @@ def _evaluation_config(config, data_path):
     return config
 
 
-def _load(layer, index):
-    """Put the item embeddings of an index, with the scales of its items, in the place of a layer's."""
-    item_embeddings = index.item_embeddings
+def _load(layer, item_embeddings):
+    """Put item embeddings (CSR) in the place of a layer's; the scales of its items stay."""
     state = {
         "shape": torch.tensor(item_embeddings.shape),
         "weight": torch.from_numpy(item_embeddings.data.copy()),
         "row_pointers": torch.from_numpy(item_embeddings.indptr),
         "column_indices": torch.from_numpy(item_embeddings.indices),
     }
-    if index.output_scales is not None:
-        state["output_scale"] = torch.from_numpy(index.output_scales)
+    if layer.output_scale is not None:
+        state["output_scale"] = layer.output_scale
     layer.load_state_dict(state)
 
 

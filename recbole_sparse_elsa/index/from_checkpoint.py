@@ -57,13 +57,13 @@ def index_from_checkpoint(path, encoding="float32", data_path=None) -> SparseInd
     items_of_users = dataset.inter_matrix(form="csr")
     items_of_users.sum_duplicates()  # repeated interactions count once, as in the model
     popularity = np.bincount(items_of_users.indices, minlength=len(tokens) + 1)[1:]
-    output_scales = checkpoint["state_dict"].get("item_embedding.output_scale")
+    is_scaled = checkpoint["state_dict"].get("item_embedding.output_scale") is not None
     return SparseIndex(
         item_embeddings,
         [str(token) for token in tokens],
         encoding=encoding,
         popularity=popularity,
-        output_scales=None if output_scales is None else output_scales.numpy(),
+        popularity_scale=config["popularity_scale"] if is_scaled else 0.0,
     )
 
 

@@ -6,11 +6,10 @@ metadata) and the arrays, one after the other:
 - ``values`` and ``columns``, the non-zeros of the item embeddings, row by row;
 - ``row_lengths``, the number of non-zeros of each row, unless all rows have as many;
 - ``token_lengths`` and ``tokens``, the items' tokens in UTF-8, one after the other, and the bytes of each;
-- ``output_scales``, the scale of each item's score, unless all are 1;
 - ``popularity``, if it is known: the training interactions of each item, in as few bytes as the largest needs.
 
-The metadata are the format's version, the version of this package that wrote it, ``n_items``, ``embedding_size``, and
-the SHA-256 of the whole file, with zeros in the place of itself. A file may come from a stranger: every size is checked
+The metadata are the format's version, the version of this package that wrote it, ``n_items``, ``embedding_size``,
+``popularity_scale``, and the SHA-256 of the whole file, with zeros in the place of itself. A file may come from a stranger: every size is checked
 against the file's before anything of that size is made, and every array before it is used.
 """
 
@@ -26,7 +25,7 @@ from recbole_sparse_elsa.index.encoding import MOST_DIMENSIONS, EncodedRows, sma
 from recbole_sparse_elsa.report import write_file
 
 FORMAT = "recbole_sparse_elsa index"
-FORMAT_VERSION = 2  # 1 had no output_scales
+FORMAT_VERSION = 2  # 1 had no popularity_scale
 # The types that a file may have, by safetensors' names.
 _TYPES = {"F32": "<f4", "F16": "<f2", "I8": "|i1", "U8": "|u1", "U16": "<u2", "U32": "<u4"}
 _NAMES = {np.dtype(value): name for name, value in _TYPES.items()}
@@ -38,14 +37,13 @@ _ALLOWED_TYPES = {
     "token_lengths": _UNSIGNED,
     "tokens": ("U8",),
     "popularity": ("U8",),
-    "output_scales": ("F16",),
 }
 _REQUIRED = {"values", "columns", "token_lengths", "tokens"}
 _LONGEST_HEADER = 2**16
 _NO_CHECKSUM = "0" * 64
 
 
-def write(path, encoded, item_tokens, popularity, output_scales) -> None:
+def write(path, encoded, item_tokens, popularity, popularity_scale) -> None:
     """Write an index file, whole or not at all.
 
     Parameters
@@ -58,21 +56,22 @@ def write(path, encoded, item_tokens, popularity, output_scales) -> None:
         str, shape ``(n_items,)``.
     popularity : numpy.ndarray or None
         int64, shape ``(n_items,)``.
-    output_scales : numpy.ndarray or None
-        float16, shape ``(n_items,)``.
+    popularity_scale : float
+        At least 0.
 
     Raises
     ------
     OptionError
         The file cannot be written, or a token cannot be encoded.
     """
-    arrays = _arrays(encoded, item_tokens, popularity, output_scales)
+    arrays = _arrays(encoded, item_tokens, popularity)
     metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "package_version": recbole_sparse_elsa.__version__,
         "n_items": str(len(item_tokens)),
         "embedding_size": str(encoded.embedding_size),
+        "popularity_scale": repr(float(popularity_scale)),
         "sha256": _NO_CHECKSUM,
     }
     header, end = {"__metadata__": metadata}, 0
@@ -96,7 +95,7 @@ def write(path, encoded, item_tokens, popularity, output_scales) -> None:
         raise OptionError(f"index file {path} cannot be written: {error.strerror}") from None
 
 
-def _arrays(encoded, item_tokens, popularity, output_scales):
+def _arrays(encoded, item_tokens, popularity):
     """The arrays of the file by name; those of larger numbers first, so that each is aligned in the file."""
     try:
         tokens = [token.encode() for token in item_tokens]
@@ -109,8 +108,6 @@ def _arrays(encoded, item_tokens, popularity, output_scales):
         arrays["row_lengths"] = _small(row_lengths)
     arrays["token_lengths"] = _small(token_lengths)
     arrays["tokens"] = np.frombuffer(b"".join(tokens), dtype=np.uint8)
-    if output_scales is not None:
-        arrays["output_scales"] = output_scales
     if popularity is not None:
         n_bytes = _smallest_bytes(popularity)
         arrays["popularity"] = popularity.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :n_bytes]
@@ -146,7 +143,7 @@ def read(path, make):
         The file. It stays mapped, and must not be changed, while the arrays are in use.
     make : callable
         Gets an EncodedRows, the item tokens (str objects, shape ``(n_items,)``), the popularity (int64, shape
-        ``(n_items,)``, or None) and the output scales (float16, same shape, or None).
+        ``(n_items,)``, or None) and the popularity scale (float).
 
     Returns
     -------
@@ -168,7 +165,7 @@ def read(path, make):
         n_items, embedding_size = (_whole_number(metadata[name], name) for name in ("n_items", "embedding_size"))
         encoded = _embeddings(arrays, n_items, embedding_size)
         popularity = _popularity(arrays, n_items)
-        return make(encoded, _tokens(arrays, n_items), popularity, arrays.get("output_scales"))
+        return make(encoded, _tokens(arrays, n_items), popularity, _float(metadata["popularity_scale"]))
     except (_Damaged, OptionError) as error:
         raise IndexFileError(f"index file {path} cannot be used: {error}") from None
 
@@ -204,7 +201,8 @@ def _read_header(contents):
     computed = hashlib.sha256(start.replace(checksum.encode(), _NO_CHECKSUM.encode(), 1))
     computed.update(data)
     _require(checksum == computed.hexdigest(), "its checksum (SHA-256) is not that of its contents")
-    _require({"n_items", "embedding_size"} <= metadata.keys(), "its metadata are not complete")
+    complete = {"n_items", "embedding_size", "popularity_scale"} <= metadata.keys()
+    _require(complete, "its metadata are not complete")
     _require(_REQUIRED <= header.keys() <= _ALLOWED_TYPES.keys(), "its arrays are not those of an index")
     end, arrays = 0, {}
     for name, entry in header.items():
@@ -245,6 +243,13 @@ def _whole_number(text, name):
     is_number = isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 19
     _require(is_number, f"{name} is {text!r:.30}")
     return int(text)
+
+
+def _float(text):
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        raise _Damaged(f"it is damaged: popularity_scale is {text!r:.30}") from None
 
 
 def _embeddings(arrays, n_items, embedding_size):

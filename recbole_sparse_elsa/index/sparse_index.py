@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from scipy.sparse import csr_matrix, issparse
 
+from recbole_sparse_elsa.core import popularity_scales
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.index import index_file
 from recbole_sparse_elsa.index.encoding import EncodedRows, encode, entries_of
 from recbole_sparse_elsa.index.posting_lists import PostingLists, best, places_among
+from recbole_sparse_elsa.options import require_number
 
 # With fewer items, scoring all of them is as fast as walking posting lists.
 _MANY_ITEMS = 80_000
@@ -84,9 +87,11 @@ class SparseIndex:
     encoding : str
         How values are held: float32, float16 or int8 (4, 2 or 1 bytes).
     popularity : array of int, optional
-        Number of training interactions of each item, shape ``(n_items,)``, for users without a known item.
-    output_scales : array of float, optional
-        The scale of each item's score, in (0, 1], shape ``(n_items,)``; held in float16.
+        Number of training interactions of each item, shape ``(n_items,)``, for users without a known item, and for
+        ``popularity_scale``.
+    popularity_scale : float
+        SparseELSA's option of this name: the scale of an item's score follows from its popularity (see
+        `recbole_sparse_elsa.core.popularity_scales`). 0: every item has the scale 1.
 
     Attributes
     ----------
@@ -94,8 +99,8 @@ class SparseIndex:
         str objects, shape ``(n_items,)``.
     popularity : numpy.ndarray or None
         int64, shape ``(n_items,)``.
-    output_scales : numpy.ndarray or None
-        float16, shape ``(n_items,)``.
+    popularity_scale : float
+        As above.
     encoding : str
         float32, float16 or int8.
 
@@ -105,20 +110,20 @@ class SparseIndex:
         An argument is not as described.
     """
 
-    def __init__(self, item_embeddings, item_tokens, *, encoding="float32", popularity=None, output_scales=None):
+    def __init__(self, item_embeddings, item_tokens, *, encoding="float32", popularity=None, popularity_scale=0.0):
         if not issparse(item_embeddings) or item_embeddings.ndim != 2:
             raise OptionError("item_embeddings must be a SciPy sparse matrix of items x latent dimensions")
         if item_embeddings.dtype.kind not in "fiu":
             raise OptionError(f"item_embeddings are of type {item_embeddings.dtype}, but must be real numbers")
-        self._set(encode(item_embeddings, encoding), _tokens(item_tokens), popularity, output_scales)
+        self._set(encode(item_embeddings, encoding), _tokens(item_tokens), popularity, popularity_scale)
 
     @classmethod
-    def _of(cls, encoded: EncodedRows, item_tokens, popularity, output_scales):
+    def _of(cls, encoded: EncodedRows, item_tokens, popularity, popularity_scale):
         index = cls.__new__(cls)
-        index._set(encoded, item_tokens, popularity, output_scales)
+        index._set(encoded, item_tokens, popularity, popularity_scale)
         return index
 
-    def _set(self, encoded, item_tokens, popularity, output_scales):
+    def _set(self, encoded, item_tokens, popularity, popularity_scale):
         self._encoded = encoded
         self.item_tokens = item_tokens
         self.encoding = encoded.encoding
@@ -131,7 +136,7 @@ class SparseIndex:
         if len(self._position_of) < n_items:
             raise OptionError(f"item_tokens must be distinct, but {_first_repeated(item_tokens)!r} occurs twice")
         self.popularity = None if popularity is None else _counts(popularity, n_items)
-        self.output_scales = None if output_scales is None else _scales(output_scales, n_items)
+        self.popularity_scale = _popularity_scale(popularity_scale, self.popularity)
 
     @property
     def n_items(self) -> int:
@@ -154,12 +159,14 @@ class SparseIndex:
         return self._encoded.decode()
 
     @cached_property
-    def _wide_scales(self):
-        # One for all where they are not given: a product with them costs nothing then.
-        return np.float32(1) if self.output_scales is None else self.output_scales.astype(np.float32)
+    def _scales(self):
+        # One for all where there are none: a product with it costs nothing.
+        if not self.popularity_scale:
+            return np.float32(1)
+        return popularity_scales(torch.from_numpy(self.popularity), self.popularity_scale).float().numpy()
 
     def _scales_of(self, positions):
-        return self._wide_scales if self.output_scales is None else self._wide_scales[positions]
+        return self._scales[positions] if self.popularity_scale else self._scales
 
     def scored_rows(self, positions=slice(None)) -> csr_matrix:
         """The item embeddings, or those at some positions, times the scales of the items.
@@ -167,15 +174,13 @@ class SparseIndex:
         Their products with a user's vector are the scores of the items that the user does not have, before the relu.
         """
         rows = self.item_embeddings[positions]
-        if self.output_scales is not None:
-            rows.data = rows.data * np.repeat(self._wide_scales[positions], np.diff(rows.indptr))
+        if self.popularity_scale:
+            rows.data = rows.data * np.repeat(self._scales[positions], np.diff(rows.indptr))
         return rows
 
     @cached_property
     def _posting_lists(self):
-        if self.output_scales is None:
-            return PostingLists(self.item_embeddings)
-        return PostingLists(self.scored_rows(), self._wide_scales)
+        return PostingLists(self.scored_rows(), self._scales)
 
     def save(self, path) -> None:
         """Write the index as one file, whole or not at all; see `recbole_sparse_elsa.index.index_file`.
@@ -185,7 +190,7 @@ class SparseIndex:
         OptionError
             The file cannot be written.
         """
-        index_file.write(path, self._encoded, self.item_tokens, self.popularity, self.output_scales)
+        index_file.write(path, self._encoded, self.item_tokens, self.popularity, self.popularity_scale)
 
     @classmethod
     def load(cls, path) -> "SparseIndex":
@@ -359,7 +364,7 @@ class SparseIndex:
         return np.bincount(columns, weights=values, minlength=self.embedding_size).astype(np.float32)
 
     def _scores(self, known):
-        return _model_scores(self.item_embeddings, self._user_vector(known), known, self._wide_scales)
+        return _model_scores(self.item_embeddings, self._user_vector(known), known, self._scales)
 
     def _best(self, known, left_out, n):
         """Positions and scores of the n best items by the model; there are as many that are not left out."""
@@ -373,8 +378,8 @@ class SparseIndex:
                 places = best(scores, n)
                 return candidates[places], scores[places]
         scores = _scores_before_relu(self.item_embeddings, user_vector, known)
-        if self.output_scales is not None:
-            scores *= self._wide_scales
+        if self.popularity_scale:
+            scores *= self._scales
         scores[left_out] = -np.inf
         places = best(scores, n)
         if scores[places[-1]] <= 0:
@@ -471,8 +476,8 @@ def _counts(popularity, n_items):
     return counts.astype(np.int64)
 
 
-def _scales(output_scales, n_items):
-    scales = np.asarray(output_scales)
-    if scales.shape != (n_items,) or scales.dtype.kind != "f" or not ((scales > 0) & (scales <= 1)).all():
-        raise OptionError(f"output_scales must be {n_items} numbers above 0 and at most 1, one for each item")
-    return np.maximum(scales, np.finfo(np.float16).tiny).astype(np.float16)
+def _popularity_scale(popularity_scale, popularity):
+    require_number({"popularity_scale": popularity_scale}, "popularity_scale", at_least=0)
+    if popularity_scale and popularity is None:
+        raise OptionError(f"popularity_scale is {popularity_scale}, but needs the popularity of the items")
+    return popularity_scale

@@ -13,7 +13,7 @@ from recbole_sparse_elsa.core.topk_embedding import _unit_values
 
 
 def naive_losses(embeddings, inputs, targets, scale=1):
-    """Method page, section 1, times the number of items, in the precision of ``embeddings``; ``scale`` for each item."""
+    """Method page, section 1, times the number of items, in the precision of ``embeddings``."""
     item_item = (embeddings @ embeddings.T) * (1 - torch.eye(len(embeddings), dtype=embeddings.dtype))
     losses = []
     for input_row, target in zip(inputs.to(embeddings), targets.to(embeddings)):

@@ -11,11 +11,12 @@ def nmse_loss_and_gradient_(
 ) -> torch.Tensor:
     """Normalised squared error of a batch of users, and its gradient in place of the reconstruction.
 
-    The prediction ``ŷ = relu(x̃ Â Âᵀ - x̃) s`` of a user, with a scale ``s`` of each item or none, is compared with all of the user's interactions ``x``: both rows
-    are scaled to L2 norm 1, and the squared distance is summed over the items, which equals ``2 (1 - cos(ŷ, x))``, or 1
-    if the prediction is zero. ELSA's NMSE (method page, section 1; Vančura et al., RecSys 2022) averages over the items
-    too. That factor ``1 / n_items`` only rescales the gradient, so it is left out here: the size of the gradient, and
-    with it the meaning of an optimiser's epsilon, does not depend on the catalogue.
+    The prediction ``ŷ = relu(x̃ Â Âᵀ - x̃) s`` of a user, with a scale ``s`` of each item or none, is compared with all
+    of the user's interactions ``x``: both rows are scaled to L2 norm 1, and the squared distance is summed over the
+    items, which equals ``2 (1 - cos(ŷ, x))``, or 1 if the prediction is zero. ELSA's NMSE (method page, section 1;
+    Vančura et al., RecSys 2022) has no such scale, and averages over the items too. The factor ``1 / n_items``
+    only rescales the gradient, so it is left out here: the size of the gradient, and with it the meaning of an
+    optimiser's epsilon, does not depend on the catalogue.
 
     Parameters
     ----------

@@ -20,7 +20,8 @@ def write_parquet(index, file) -> None:
     """Write a Parquet file with a row for each item: ``item`` (string), ``indices`` and ``values`` (lists).
 
     ``indices`` (int32, rising) are the latent dimensions of the non-zeros, ``values`` (float32) the non-zeros; rows
-    have norm 1, or the item's scale as their norm, and stand in the index's order. The score of an item is the inner product with a user's vector.
+    have norm 1, or the item's scale as their norm, and stand in the index's order. The score of an item is the inner
+    product with a user's vector.
 
     Parameters
     ----------

@@ -9,8 +9,9 @@ metadata) and the arrays, one after the other:
 - ``popularity``, if it is known: the training interactions of each item, in as few bytes as the largest needs.
 
 The metadata are the format's version, the version of this package that wrote it, ``n_items``, ``embedding_size``,
-``popularity_scale``, and the SHA-256 of the whole file, with zeros in the place of itself. A file may come from a stranger: every size is checked
-against the file's before anything of that size is made, and every array before it is used.
+``popularity_scale``, and the SHA-256 of the whole file, with zeros in the place of itself. A file may come from a
+stranger: every size is checked against the file's before anything of that size is made, and every array before it is
+used.
 """
 
 import hashlib

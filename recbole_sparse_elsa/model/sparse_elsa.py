@@ -96,9 +96,10 @@ class SparseELSA(ELSA):
         chosen = wide if mean_length >= _LONG_HISTORY else narrow
         for option in ("embedding_size", "start_k"):
             config[option] = chosen[option]
+        start = "sparse" if self.starts_sparse(config) else "dense"
         self.logger.info(
-            f"embedding_size is {config['embedding_size']} with a {'sparse' if self.starts_sparse(config) else 'dense'} "
-            f"start, since users have {mean_length:.1f} training items in the mean"
+            f"embedding_size is {config['embedding_size']} with a {start} start: users have {mean_length:.1f} training "
+            "items in the mean"
         )
 
 

@@ -19,7 +19,7 @@ import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import IndexFileError, OptionError
 from recbole_sparse_elsa.index import SparseIndex
 
-ENCODINGS = ("float32", "float16", "int8")
+ENCODINGS = ("float32", "float16", "int8", "packed16")
 
 
 def item_embeddings(n_items, embedding_size, k, seed=0):
@@ -59,7 +59,7 @@ def test_gives_back_what_was_saved(working_folder, data):
     counts = st.lists(st.integers(0, 2**40), min_size=n_items, max_size=n_items)
     popularity = data.draw(st.none() | counts)
     scale = 0.0 if popularity is None else data.draw(st.floats(0, 9))
-    encoding = data.draw(st.sampled_from(ENCODINGS))
+    encoding = data.draw(st.sampled_from(ENCODINGS if embedding_size <= 4096 else ENCODINGS[:-1]))
     index = SparseIndex(matrix, names, encoding=encoding, popularity=popularity, popularity_scale=scale)
     index.save("an.index")
     loaded = SparseIndex.load("an.index")
@@ -70,9 +70,9 @@ def test_gives_back_what_was_saved(working_folder, data):
     assert sorted(os.listdir()) == ["again.index", "an.index"]
 
 
-@pytest.mark.parametrize("encoding, most", [("float32", 100), ("float16", 68), ("int8", 52)])
+@pytest.mark.parametrize("encoding, most", [("float32", 100), ("float16", 68), ("int8", 52), ("packed16", 36)])
 def test_size_without_the_tokens(encoding, most):
-    """k = 16, d = 4,096: 4 + 2, 2 + 2 or 1 + 2 bytes a non-zero, and 4 more an item for everything else."""
+    """k = 16, d = 4,096: 4 + 2, 2 + 2, 1 + 2 or 2 bytes a non-zero, and 4 more an item for everything else."""
     n_items = 20_000
     names = tokens(n_items)
     popularity = np.arange(n_items) * 700  # more than two bytes hold
@@ -82,6 +82,20 @@ def test_size_without_the_tokens(encoding, most):
     SparseIndex(wide, names, encoding=encoding, popularity=popularity).save("an.index")
     n_token_bytes = sum(map(len, names)) + n_items  # and the length of each
     assert os.path.getsize("an.index") - n_token_bytes <= most * n_items
+
+
+def test_a_packed_nonzero_by_hand():
+    """9 bits for 300 latent dimensions, which leave 7 for the value: 63 steps of either sign, and 63 more."""
+    rows = csr_matrix(([2.0, -1.0, 5.0], ([0, 0, 2], [1, 299, 0])), shape=(3, 300))
+    SparseIndex(rows, tokens(3), encoding="packed16").save("an.index")
+    with open("an.index", "rb") as file:
+        header, data = header_of(file.read())
+    start, end = header["values"]["data_offsets"]
+    packed = np.frombuffer(data[start:end], dtype="<u2")
+    assert "columns" not in header and packed.tolist() == [(1 << 7) + 126, (299 << 7) + 63 - 32, 126]
+    decoded = SparseIndex.load("an.index").item_embeddings.toarray()
+    np.testing.assert_allclose(decoded[0, [1, 299]], np.array([63, -32]) / np.hypot(63, 32), rtol=1e-6)
+    assert decoded[2, 0] == 1 and np.count_nonzero(decoded) == 3
 
 
 def test_other_programs_can_read_it():
@@ -225,6 +239,21 @@ def _change(header, data, name, place, value):
 )
 def test_wrong_contents_with_the_right_checksum(change, said):
     contents = file_of(*change(*header_of(saved())))
+    assert said in error_of(contents)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda header, data: (header["values"].update(dtype="U32") or header, data), "type 'U32'"),
+        (lambda header, data: _change(header, data, "values", 0, b"\xff\xff"), "column is beyond"),
+        (lambda header, data: _change(header, data, "values", 2, b"\0\0"), "do not rise"),
+        (lambda header, data: (header["__metadata__"].update(embedding_size="4097") or header, data), "size is 4097"),
+        (lambda header, data: (header["values"].update(dtype="F16") or header, data), "columns are missing"),
+    ],
+)
+def test_wrong_packed_contents_with_the_right_checksum(change, said):
+    contents = file_of(*change(*header_of(saved(encoding="packed16"))))
     assert said in error_of(contents)
 
 

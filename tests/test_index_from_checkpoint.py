@@ -83,7 +83,7 @@ def test_elsa_sae(checkerboard):
     assert_same_ranking(run, index, list(range(1, 61)), 5)
 
 
-@pytest.mark.parametrize("encoding", ["float16", "int8"])
+@pytest.mark.parametrize("encoding", ["float16", "int8", "packed16"])
 def test_the_encoding_is_the_callers_choice(checkerboard, encoding):
     run = trained("SparseELSA", checkerboard)
     assert index_from_checkpoint(run.checkpoint, encoding).encoding == encoding

@@ -52,26 +52,37 @@ def test_rows_may_keep_different_numbers_of_nonzeros(compact):
     assert layer.bytes_per_item() == 8 * 2
 
 
-def rounded_by_numpy(embeddings, value_dtype):
+def rounded_by_numpy(embeddings, value_dtype, largest=127):
     if value_dtype == "float16":
         return embeddings.astype(np.float16).astype(np.float32)
-    steps = np.round(127 * embeddings / np.abs(embeddings).max(axis=1, keepdims=True)).astype(np.int8)
+    steps = np.round(largest * embeddings / np.abs(embeddings).max(axis=1, keepdims=True)).astype(np.int16)
     return steps / np.linalg.norm(steps.astype(np.float32), axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("width, index_bytes", [(256, 1), (257, 2)])
-@pytest.mark.parametrize("value_dtype, value_bytes", [("float16", 2), ("int8", 1)])
+@pytest.mark.parametrize(
+    "value_dtype, width, value_bytes, nonzero_bytes, steps",
+    [
+        ("float16", 256, 2, 3, None),
+        ("float16", 257, 2, 4, None),
+        ("int8", 256, 1, 2, 127),
+        ("int8", 257, 1, 3, 127),
+        # 16 bits less those that the place needs, one of them for the sign.
+        ("packed16", 256, 2, 2, 127),
+        ("packed16", 257, 2, 2, 63),
+        ("packed16", 4096, 2, 2, 7),
+    ],
+)
 @both_forms
 def test_small_types_round_what_users_are_scored_from_and_count_all_bytes(
-    compact, value_dtype, value_bytes, width, index_bytes
+    compact, value_dtype, width, value_bytes, nonzero_bytes, steps
 ):
     layer = layer_with(torch.randn(5, width, generator=torch.Generator().manual_seed(2)), compact)
     layer.value_dtype = value_dtype
     assert layer.bytes_per_item() == value_bytes * width
     layer.prune(torch.tensor([1, 2, 3, 4, 5]))
-    assert layer.bytes_per_item() == 3 * (value_bytes + index_bytes) + 2
+    assert layer.bytes_per_item() == 3 * nonzero_bytes + 2
     rows = random_rows(6, 5)
-    rounded = torch.from_numpy(rounded_by_numpy(layer().detach().numpy(), value_dtype))
+    rounded = torch.from_numpy(rounded_by_numpy(layer().detach().numpy(), value_dtype, steps))
     torch.testing.assert_close(layer.encode(batch_of(rows)), rows @ rounded)
     torch.testing.assert_close(layer.reconstruct(batch_of(rows)), rows @ rounded @ rounded.T)
     assert not torch.equal(rounded, layer())

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from recbole_sparse_elsa.core.embedding_size import bytes_per_item
+from recbole_sparse_elsa.core.embedding_size import bytes_per_item, rounding_steps
 from recbole_sparse_elsa.core.nmse_loss import dense_nmse_loss, sparse_nmse_loss
 from recbole_sparse_elsa.core.sparse_products import Support
 from recbole_sparse_elsa.core.user_histories import UserBatch
@@ -31,10 +31,10 @@ class TopKEmbedding(nn.Module):
         Number of items (rows).
     embedding_size : int
         Width d of the embeddings (columns, latent dimensions).
-    value_dtype : {"float32", "float16", "int8"}
+    value_dtype : {"float32", "float16", "int8", "packed16"}
         To which the entries of the scaled rows are rounded when users are scored, as they are when the embeddings are
-        stored in this type; int8 are multiples of 1/127 of the row's largest, scaled to norm 1 again. Training is in
-        float32.
+        stored in this type; int8 and packed16 are multiples of a step, 1/127 of the row's largest for int8, scaled to
+        norm 1 again (see `rounding_steps`). Training is in float32.
     output_scale : torch.Tensor, optional
         float16, shape ``(n_items,)``, above 0: by which the predictions of each item are multiplied. By default they
         are left as they are.
@@ -294,16 +294,18 @@ class TopKEmbedding(nn.Module):
     def _scoring_values(self, places):
         """Compact form: the entries of the scaled rows, rounded."""
         values = _unit_values(self.weight, places)
-        if self.value_dtype == "int8":
+        steps = rounding_steps(self.value_dtype, self.embedding_size)
+        if steps is not None:
             largest = values.new_zeros(places.n_items).scatter_reduce_(0, places.row_of_entry, values.abs(), "amax")
-            return _unit_values((values * (127 / largest[places.row_of_entry])).round(), places)
+            return _unit_values((values * (steps / largest[places.row_of_entry])).round(), places)
         return values.half().float() if self.value_dtype == "float16" else values
 
     def _scoring_rows(self):
         """Dense form: the scaled rows, rounded."""
         rows = self()
-        if self.value_dtype == "int8":
-            return F.normalize((rows * (127 / rows.abs().amax(dim=1, keepdim=True))).round(), dim=1)
+        steps = rounding_steps(self.value_dtype, self.embedding_size)
+        if steps is not None:
+            return F.normalize((rows * (steps / rows.abs().amax(dim=1, keepdim=True))).round(), dim=1)
         return rows.half().float() if self.value_dtype == "float16" else rows
 
     def _places(self):

@@ -3,7 +3,8 @@
 It begins with the length of its header (8 bytes), the header (JSON: type, shape and place of each array, and the
 metadata) and the arrays, one after the other:
 
-- ``values`` and ``columns``, the non-zeros of the item embeddings, row by row;
+- ``values`` and ``columns``, the non-zeros of the item embeddings, row by row; in packed16 (see `EncodedRows`) ``values``
+  hold both;
 - ``row_lengths``, the number of non-zeros of each row, unless all rows have as many;
 - ``token_lengths`` and ``tokens``, the items' tokens in UTF-8, one after the other, and the bytes of each;
 - ``popularity``, if it is known: the training interactions of each item, in as few bytes as the largest needs.
@@ -22,7 +23,13 @@ import numpy as np
 
 import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import IndexFileError, OptionError
-from recbole_sparse_elsa.index.encoding import MOST_DIMENSIONS, EncodedRows, smallest_unsigned
+from recbole_sparse_elsa.index.encoding import (
+    ENCODINGS,
+    MOST_DIMENSIONS,
+    MOST_PACKED_DIMENSIONS,
+    EncodedRows,
+    smallest_unsigned,
+)
 from recbole_sparse_elsa.report import write_file
 
 FORMAT = "recbole_sparse_elsa index"
@@ -32,14 +39,14 @@ _TYPES = {"F32": "<f4", "F16": "<f2", "I8": "|i1", "U8": "|u1", "U16": "<u2", "U
 _NAMES = {np.dtype(value): name for name, value in _TYPES.items()}
 _UNSIGNED = ("U8", "U16", "U32")
 _ALLOWED_TYPES = {
-    "values": ("F32", "F16", "I8"),
+    "values": ("F32", "F16", "I8", "U16"),
     "columns": _UNSIGNED,
     "row_lengths": _UNSIGNED,
     "token_lengths": _UNSIGNED,
     "tokens": ("U8",),
     "popularity": ("U8",),
 }
-_REQUIRED = {"values", "columns", "token_lengths", "tokens"}
+_REQUIRED = {"values", "token_lengths", "tokens"}
 _LONGEST_HEADER = 2**16
 _NO_CHECKSUM = "0" * 64
 
@@ -104,7 +111,9 @@ def _arrays(encoded, item_tokens, popularity):
         raise OptionError(f"item token {error.object!r} is not a text that UTF-8 can hold") from None
     row_lengths = np.diff(encoded.row_pointers)
     token_lengths = np.array([len(token) for token in tokens], dtype=np.int64)
-    arrays = {"values": encoded.values, "columns": encoded.columns}
+    arrays = {"values": encoded.values}
+    if encoded.columns is not None:
+        arrays["columns"] = encoded.columns
     if len(row_lengths) and row_lengths.min() < row_lengths.max():
         arrays["row_lengths"] = _small(row_lengths)
     arrays["token_lengths"] = _small(token_lengths)
@@ -254,9 +263,12 @@ def _float(text):
 
 
 def _embeddings(arrays, n_items, embedding_size):
-    values, columns = arrays["values"], arrays["columns"]
-    _require(embedding_size <= MOST_DIMENSIONS, f"embedding_size is {embedding_size}")
-    _require(len(columns) == len(values), "there are not as many columns as values")
+    values, columns = arrays["values"], arrays.get("columns")
+    is_packed = values.dtype == ENCODINGS["packed16"]
+    _require(is_packed == (columns is None), "its columns are missing, or beside values that hold them")
+    largest_size = MOST_PACKED_DIMENSIONS if is_packed else MOST_DIMENSIONS
+    _require(embedding_size <= largest_size, f"embedding_size is {embedding_size}")
+    _require(is_packed or len(columns) == len(values), "there are not as many columns as values")
     _require(len(arrays["token_lengths"]) == n_items, "there are not as many tokens as items")  # bounds n_items
     if "row_lengths" in arrays:
         _require(len(arrays["row_lengths"]) == n_items, "there are not as many row lengths as items")
@@ -265,13 +277,14 @@ def _embeddings(arrays, n_items, embedding_size):
         length = len(values) // max(n_items, 1)
         row_pointers = np.arange(n_items + 1) * length
     _require(row_pointers[-1] == len(values), "the rows do not have as many values as there are")
+    encoded = EncodedRows(values, columns, row_pointers, embedding_size)
     if len(values):
+        values, columns = encoded.unpack(values, columns)
         _require(columns.max() < embedding_size, "a column is beyond embedding_size")
         is_first = np.zeros(len(columns) + 1, dtype=bool)
         is_first[row_pointers] = True
         _require(((columns[1:] > columns[:-1]) | is_first[1:-1]).all(), "the columns of a row do not rise")
         _require(np.isfinite(values).all(), "a value is not finite")
-    encoded = EncodedRows(values, columns, row_pointers, embedding_size)
     _require(encoded.have_a_norm(), "a row does not have norm 1")
     return encoded
 

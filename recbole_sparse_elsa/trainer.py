@@ -14,6 +14,7 @@ from recbole.trainer import Trainer
 from recbole.utils import set_color
 from torch import distributed, optim
 from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
 
 from recbole_sparse_elsa.checkpoint import read_checkpoint, write_checkpoint
 from recbole_sparse_elsa.core import embedding_size_report
@@ -122,7 +123,7 @@ class PruningTrainer(Trainer):
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         self._save_resume_point(train_data, epoch_idx)
-        self._prune(epoch_idx)
+        self._prune(epoch_idx, show_progress)
         self._decay_learning_rate(epoch_idx)
         self._epoch, self._batches_done = epoch_idx, 0
         at_target = epoch_idx >= self.model.pruning_schedule.first_final_epoch
@@ -139,15 +140,17 @@ class PruningTrainer(Trainer):
         self.wandblogger.log_metrics({**size, "train_step": epoch_idx}, head="train")
         return loss
 
-    def _prune(self, epoch_idx):
+    def _prune(self, epoch_idx, show_progress):
         schedule, layer = self.model.pruning_schedule, self.model.item_embedding
         nonzeros = self.model.nonzeros_at(epoch_idx)
         restart = layer.initial_weight is not None
         if (layer.nonzeros() > nonzeros).any():
-            if self.model.rotates and not layer.is_pruned:
-                layer.rotate()
+            if self.model.code_size is not None and not layer.is_pruned:
+                old_weight = layer.weight
+                self.model.replace_item_embeddings(self._fit_autoencoder(nonzeros, show_progress), nonzeros)
                 # Moments were taken along the former dimensions.
                 self.optimizer.state.clear()
+                self._optimize(layer.weight, instead_of=old_weight)
             if self._is_distributed:
                 # Machines that round otherwise would keep other entries.
                 distributed.broadcast(layer.weight.detach(), src=0)
@@ -159,6 +162,33 @@ class PruningTrainer(Trainer):
             layer.forget_initial_weight()
         if layer.is_compact != self._compact_is_due(layer):
             self._change_layer(layer.expand if layer.is_compact else layer.compress)
+
+    def _fit_autoencoder(self, nonzeros, show_progress):
+        """Fit an autoencoder to the present item embeddings, whose codes have so many non-zeros."""
+        embeddings = self.model.item_embedding().detach()
+        # A generator of its own: the result depends on the seed and the embeddings, not on what was drawn before.
+        generator = torch.Generator().manual_seed(self.config["seed"])
+        autoencoder = self.model.create_autoencoder(generator)
+        optimizer = torch.optim.Adam(autoencoder.parameters(), lr=self.config["autoencoder_learning_rate"])
+        nonzeros = torch.as_tensor(nonzeros, device=self.device).expand(len(embeddings))
+        epochs, batch_size = self.config["autoencoder_epochs"], self.config["autoencoder_batch_size"]
+        losses = []
+        for epoch in tqdm(range(epochs), ncols=100, desc="Autoencoder", disable=not show_progress):
+            total = 0.0
+            for items in torch.randperm(len(embeddings), generator=generator).to(self.device).split(batch_size):
+                loss = autoencoder.loss(embeddings[items], nonzeros[items])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total += loss.item() * len(items)
+            losses.append(total / len(embeddings))
+            self.tensorboard.add_scalar("Loss/Autoencoder", losses[-1], epoch)
+        if self._is_distributed:
+            # Machines that round otherwise would have other codes.
+            for parameter in autoencoder.parameters():
+                distributed.broadcast(parameter.detach(), src=0)
+        self.logger.info(f"sparse autoencoder: loss {losses[0]:.4f} in the first epoch, {losses[-1]:.4f} in the last")
+        return autoencoder
 
     def _decay_learning_rate(self, epoch_idx):
         """Let the learning rate fall from its full value to 0 over the last stage, along half a cosine."""

@@ -3,6 +3,7 @@
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import recbole_sparse_elsa  # noqa: F401  (first, because RecBole cannot be imported without it)
 from recbole.config import Config
@@ -36,6 +37,15 @@ def checkerboard(working_folder):
     ]
     write_interactions(working_folder / "dataset", "checkerboard", interactions)
     return "checkerboard"
+
+
+@pytest.fixture
+def random_dataset(working_folder):
+    """50 users x 30 items without structure, so that hardly any two scores are equal."""
+    random = np.random.default_rng(0)
+    likes = random.random((50, 30)) < random.random(30) * 0.5 + 0.1
+    write_interactions(working_folder / "dataset", "random", [(f"u{u}", f"i{i}") for u, i in np.argwhere(likes)])
+    return "random"
 
 
 SMALL = {

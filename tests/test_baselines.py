@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import prepare, write_interactions
+from conftest import prepare
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recbole.quick_start import load_data_and_model, run_recbole
@@ -17,15 +17,6 @@ from recbole_sparse_elsa.checkpoint import read_checkpoint
 from recbole_sparse_elsa.core import SparseAutoencoder, bytes_per_item, embedding_size_report
 from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingError
 from recbole_sparse_elsa.model import pruned_ease
-
-
-@pytest.fixture
-def random_dataset(working_folder):
-    """50 users x 30 items without structure, so that hardly any two scores are equal."""
-    random = np.random.default_rng(0)
-    likes = random.random((50, 30)) < random.random(30) * 0.5 + 0.1
-    write_interactions(working_folder / "dataset", "random", [(f"u{u}", f"i{i}") for u, i in np.argwhere(likes)])
-    return "random"
 
 
 def fitted(name, dataset, **options):
@@ -187,6 +178,21 @@ def test_code_and_loss_of_the_autoencoder_by_hand():
     assert autoencoder.loss(embeddings, 2).item() == pytest.approx((1 - cosine_at_2) / 2 + (1 - at_5) / 2 / 8)
 
 
+def test_each_code_may_have_its_own_number_of_nonzeros():
+    autoencoder = autoencoder_with(
+        [[1.0, 2.0, 3.0, 4.0], [1.0, -1.0, 1.0, -1.0]], [[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [0.8, -0.6]]
+    )
+    embeddings = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    nonzeros = torch.tensor([1, 3, 2])
+    codes = autoencoder.encode(embeddings, nonzeros)
+    assert (codes != 0).sum(dim=1).tolist() == [1, 3, 2]
+    for row, count in enumerate(nonzeros.tolist()):
+        alone = embeddings[row : row + 1]
+        torch.testing.assert_close(codes[row : row + 1], autoencoder.encode(alone, count))
+    losses = [autoencoder.loss(embeddings[i : i + 1], count).item() for i, count in enumerate(nonzeros.tolist())]
+    assert autoencoder.loss(embeddings, nonzeros).item() == pytest.approx(sum(losses) / 3)
+
+
 def test_gradient_of_the_autoencoder_reaches_only_the_largest():
     autoencoder = autoencoder_with([[3.0, 0.1, 0.2], [2.0, 0.1, 0.2]], [[1.0, 0.2], [0.3, 1.0], [1.0, 1.0]])
     codes = autoencoder.encode(torch.tensor([[0.6, 0.8]]), 1)
@@ -202,11 +208,11 @@ def test_the_codes_of_the_best_epoch_are_what_is_validated_and_saved(random_data
     distances, dense = [], []
     fit_autoencoder = run.trainer._fit_autoencoder
 
-    def recording(show_progress):
+    def recording(nonzeros, show_progress):
         dense.append(run.model.item_embedding().detach())
         best = read_checkpoint(run.trainer.saved_model_file)["state_dict"]["item_embedding.weight"]
         torch.testing.assert_close(dense[0], torch.nn.functional.normalize(best, dim=1))
-        autoencoder = fit_autoencoder(show_progress)
+        autoencoder = fit_autoencoder(nonzeros, show_progress)
         untrained = run.model.create_autoencoder(torch.Generator().manual_seed(run.config["seed"]))
         distances.extend(part.loss(dense[0], 4).item() for part in (untrained, autoencoder))
         return autoencoder
@@ -229,7 +235,7 @@ def test_a_run_that_is_killed_while_the_autoencoder_is_fitted_goes_on(random_dat
     whole = fitted("ELSASAE", random_dataset, **CODES)
     killed = prepare("ELSASAE", random_dataset, **CODES)
     with monkeypatch.context() as patch:
-        patch.setattr(killed.model, "replace_item_embeddings", lambda autoencoder: 1 / 0)
+        patch.setattr(killed.model, "replace_item_embeddings", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             killed.trainer.fit(killed.train_data, killed.valid_data)
     resumed = prepare("ELSASAE", random_dataset, **CODES, resume=killed.trainer._resume_file)
@@ -271,6 +277,8 @@ def test_a_checkpoint_of_another_model_or_other_data_is_refused_in_one_line(rand
         ("ImplicitALS", {"alpha": -1}, "alpha is -1, but must be"),
         ("ImplicitALS", {"iterations": 0}, "iterations is 0, but must be"),
         ("ELSASAE", {"k": 513}, r"k is 513, but must lie in \[1, code_size\], and code_size is 512"),
+        ("ELSASAE", {"code_size": 4097, "value_dtype": "packed16"}, "value_dtype is packed16.* 4096, and theirs is 4097"),
+        ("ELSA", {"value_dtype": "packed16"}, "packed16, but must be float32, float16 or int8: ELSA stores no places"),
         ("ELSASAE", {"code_size": 0}, "code_size is 0, but must be"),
         ("ELSASAE", {"autoencoder_epochs": 0}, "autoencoder_epochs is 0, but must be"),
         ("ELSASAE", {"autoencoder_batch_size": 0}, "autoencoder_batch_size is 0, but must be"),

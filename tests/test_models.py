@@ -17,7 +17,8 @@ GRADIENT_MODELS = [
     ("SparseELSA", {"restart": False}),
     ("SparseELSA", {"embedding_form": "compact"}),
     ("SparseELSA", {"start_k": 8}),
-    ("SparseELSA", {"popularity_scale": 0.5, "rotation": True}),
+    ("SparseELSA", {"popularity_scale": 0.5, "value_dtype": "packed16"}),
+    ("SparseELSA", {"code_size": 24, "restart": False, "autoencoder_epochs": 20, "popularity_exponent": 0.5}),
     ("ELSASAE", {"k": 4, "code_size": 12, "autoencoder_epochs": 50}),
 ]
 TRADITIONAL_MODELS = [
@@ -161,7 +162,10 @@ def test_every_model_but_the_neighbours_reports_its_bytes_per_item(checkerboard,
     else:
         k = run.config["k"] or 16
         scale = 2 if run.config["popularity_scale"] else 0
-        assert run.model.bytes_per_item() == (8 * k if k != 16 else 4 * 16) + scale
+        if run.config["value_dtype"] == "packed16":
+            assert run.model.bytes_per_item() == 2 * k + 2 + scale
+        else:
+            assert run.model.bytes_per_item() == (8 * k if k != 16 else 4 * 16) + scale
 
 
 @every_traditional_model

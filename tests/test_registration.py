@@ -189,6 +189,9 @@ def test_built_in_models_keep_their_defaults(checkerboard):
     assert Config("BPR", checkerboard)["train_batch_size"] == 2048
 
 
+DENSE_START = {"embedding_size": 256, "start_k": None}
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -208,6 +211,13 @@ def test_built_in_models_keep_their_defaults(checkerboard):
         ({"save_step": -1}, "save_step is -1, but must be a whole number of at least 0"),
         ({"epochs": 2}, "epochs is 2, but must be at least 3: the pruning schedule reaches k = 32 after 2 epochs"),
         ({"start_k": "big"}, "start_k is 'big', but must be a whole number in .*, none or auto"),
+        ({"value_dtype": "int4"}, "value_dtype is 'int4', but must be one of float32, float16, int8, packed16"),
+        ({"value_dtype": "packed16", "embedding_size": 4097}, "value_dtype is packed16, .* 4096, and theirs is 4097"),
+        ({"code_size": 512}, "code_size is 512, but must be none unless training starts dense"),
+        ({**DENSE_START, "code_size": 512, "pruning_schedule": "constant"}, "must be none unless training starts dense"),
+        ({**DENSE_START, "code_size": 255}, "code_size is 255, but must be at least embedding_size, which is 256"),
+        ({**DENSE_START, "code_size": 512, "restart": True}, "code_size is 512, but must be none with restart"),
+        ({**DENSE_START, "code_size": 512, "autoencoder_epochs": 0}, "autoencoder_epochs is 0, but must be"),
         ({"learner": "lion"}, "learner is lion, but must be one of adam, .*nadam for SparseELSA"),
     ],
 )

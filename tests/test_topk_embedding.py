@@ -226,32 +226,30 @@ def test_predictions_are_multiplied_by_the_scales_of_the_items(compact):
     assert layer.bytes_per_item() == 4 * 2 + 2  # values of a dense matrix, and the scale
 
 
-def test_a_rotation_changes_no_score_and_puts_the_norm_of_rows_in_few_dimensions():
-    generator = torch.Generator().manual_seed(5)
-    # Sparse rows, hidden by a random rotation that is to be found again.
-    hidden = torch.zeros(400, 12)
-    hidden.scatter_(1, torch.rand(400, 12, generator=generator).topk(2).indices, 1.0)
-    hidden *= torch.randn(400, 12, generator=generator)
-    turn, _ = torch.linalg.qr(torch.randn(12, 12, generator=generator))
-    layer = layer_with(hidden @ turn)
-    norms, scores = layer.weight.norm(dim=1), layer.reconstruct(batch_of(random_rows(5, 400)))
-
-    def left_after_a_prune():
-        return layer().abs().topk(2).values.square().sum(dim=1).mean().item()
-
-    assert left_after_a_prune() < 0.7
-    layer.rotate()
-    assert left_after_a_prune() > 0.99
-    torch.testing.assert_close(layer.reconstruct(batch_of(random_rows(5, 400))), scores, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(layer.weight.norm(dim=1), norms)
+def test_rows_of_another_width_take_the_place_of_the_former():
+    layer = layer_with([[1.0, 2.0], [3.0, 4.0]])
+    layer.replace_rows(torch.tensor([[0.0, 3.0, 4.0], [2.0, 0.0, 0.0]]))
+    torch.testing.assert_close(layer(), torch.tensor([[0.0, 0.6, 0.8], [1.0, 0.0, 0.0]]))
+    assert layer.shape.tolist() == [2, 3] and layer.embedding_size == 3
+    other = layer_with([[1.0, 2.0], [3.0, 4.0]])
+    other.load_state_dict(layer.state_dict())
+    assert other.embedding_size == 3 and torch.equal(other(), layer())
 
 
 @both_forms
-def test_a_pruned_layer_is_not_rotated(compact):
-    layer = layer_with([[3.0, -4.0, 1.0]], compact)
-    layer.prune(2)
-    with pytest.raises(RuntimeError, match="only a layer that was not pruned yet"):
-        layer.rotate()
+def test_rows_of_a_pruned_layer_are_not_replaced(compact):
+    layer = layer_with([[1.0, 2.0], [3.0, 4.0]], compact)
+    layer.prune(1)
+    with pytest.raises(RuntimeError, match="only a layer that was not pruned"):
+        layer.replace_rows(torch.ones(2, 3))
+
+
+def test_rows_of_a_layer_with_initial_values_are_not_replaced():
+    layer = layer_with([[1.0, 2.0], [3.0, 4.0]])
+    layer.keep_initial_weight()
+    with pytest.raises(RuntimeError, match="has no initial values"):
+        layer.replace_rows(torch.ones(2, 3))
+
 
 
 @given(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import prepare
+from recbole.quick_start import load_data_and_model
 from recbole.trainer import Trainer
 from scipy.sparse import csr_matrix
 from torch import optim
@@ -15,6 +16,7 @@ from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingErr
 
 # k of each epoch: 16, 5, 4, 4, … with stage_epochs 2 (16 / 2^1.5 = 5.7).
 SPARSE = dict(k=4, stage_epochs=2, epochs=8)
+CODES = {"embedding_size": 16, "code_size": 24, "restart": False, "autoencoder_epochs": 30}
 
 
 class Killed(Exception):
@@ -164,7 +166,7 @@ def test_recboles_learners_are_available_too(checkerboard, learner, optimizer):
 
 
 @pytest.mark.parametrize("restart", [True, False])
-@pytest.mark.parametrize("options", [{"learner": "nadam"}, {"learner": "adam"}, {"start_k": 12}])
+@pytest.mark.parametrize("options", [{"learner": "nadam"}, {"learner": "adam"}, {"start_k": 12}, CODES])
 def test_resuming_after_a_kill_in_any_epoch_ends_with_the_same_weights(checkerboard, restart, options):
     options = {**SPARSE, "restart": restart, "stage_epochs": 3, "epochs": 9, "weight_decay": 0.001, **options}
     whole = prepare("SparseELSA", checkerboard, **options)
@@ -179,6 +181,43 @@ def test_resuming_after_a_kill_in_any_epoch_ends_with_the_same_weights(checkerbo
         assert resumed.trainer.fit(resumed.train_data, resumed.valid_data) == expected_result
         assert torch.equal(resumed.model.item_embedding.weight, expected)
         assert resumed.trainer.evaluate(resumed.test_data) == expected_test
+
+
+def test_codes_take_the_place_of_dense_embeddings_at_the_first_prune(random_dataset, monkeypatch):
+    run = prepare("SparseELSA", random_dataset, **{**SPARSE, **CODES, "autoencoder_epochs": 300}, popularity_exponent=0.5)
+    run.trainer._prune(0, False)
+    dense, cosines = run.model.item_embedding().detach(), []
+    nonzeros = run.model.nonzeros_at(1)
+    assert run.model.item_embedding.embedding_size == 16 and nonzeros.min() < nonzeros.max()
+    fit_autoencoder = run.trainer._fit_autoencoder
+
+    def recording(nonzeros, show_progress):
+        autoencoder = fit_autoencoder(nonzeros, show_progress)
+        decoded = autoencoder.decode(autoencoder.encode(dense, nonzeros))
+        cosines.append(torch.nn.functional.cosine_similarity(decoded, dense).mean().item())
+        return autoencoder
+
+    monkeypatch.setattr(run.trainer, "_fit_autoencoder", recording)
+    norms = run.model.item_embedding.weight.norm(dim=1)
+    run.trainer._prune(1, False)
+    layer = run.model.item_embedding
+    assert layer.embedding_size == 24 and torch.equal(layer.nonzeros(), nonzeros)
+    torch.testing.assert_close(layer.weight.norm(dim=1), norms)
+    largest = [row.abs().sort(descending=True).values[:kept] for row, kept in zip(dense, nonzeros.tolist())]
+    assert cosines[0] > 0.05 + torch.stack([entries.norm() for entries in largest]).mean().item()  # what a prune keeps
+    run.trainer.fit(run.train_data, run.valid_data)
+    assert layer.nonzeros().double().mean() == 4 and len(cosines) == 1
+    run.trainer.evaluate(run.test_data)  # reads the best epoch, whose embeddings are codes, too
+    model = load_data_and_model(run.trainer.saved_model_file)[1]
+    assert model.item_embedding().shape == (30, 24) and torch.equal(model.item_embedding(), layer())
+
+
+def test_training_goes_on_from_the_codes(random_dataset):
+    """The optimiser moves the new weights, and the loss falls."""
+    run = prepare("SparseELSA", random_dataset, **{**SPARSE, **CODES, "epochs": 12})
+    run.trainer.fit(run.train_data, run.valid_data)
+    losses = run.trainer.train_loss_dict
+    assert losses[11] < losses[run.model.pruning_schedule.first_final_epoch]
 
 
 def test_the_best_result_survives_when_no_later_epoch_is_better(checkerboard, monkeypatch):

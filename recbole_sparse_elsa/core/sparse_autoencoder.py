@@ -28,36 +28,37 @@ class SparseAutoencoder(nn.Module):
         self.bias = nn.Parameter(torch.zeros(code_size))
         self.decoder = nn.Parameter(directions)
 
-    def encode(self, embeddings: torch.Tensor, k: int) -> torch.Tensor:
+    def encode(self, embeddings: torch.Tensor, nonzeros) -> torch.Tensor:
         """Codes of embeddings.
 
         Parameters
         ----------
         embeddings : torch.Tensor
             float32, shape ``(n_items, embedding_size)``.
-        k : int
-            Number of non-zeros of each code, in [1, code_size].
+        nonzeros : int or torch.Tensor
+            Number of non-zeros of every code, or (int64, shape ``(n_items,)``) of each; in [1, code_size].
 
         Returns
         -------
         torch.Tensor
             float32, shape ``(n_items, code_size)``.
         """
-        return _keep_largest(self._dense_codes(embeddings), k)
+        return _keep_largest(self._dense_codes(embeddings), nonzeros)
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """Embeddings (float32, ``(n_items, embedding_size)``) that codes (``(n_items, code_size)``) stand for."""
         return codes @ F.normalize(self.decoder, dim=1)
 
-    def loss(self, embeddings: torch.Tensor, k: int) -> torch.Tensor:
+    def loss(self, embeddings: torch.Tensor, nonzeros) -> torch.Tensor:
         """Mean cosine distance of decoded and original embeddings at k non-zeros, plus 1/8 of that at 4k.
 
         Parameters
         ----------
         embeddings : torch.Tensor
             float32, shape ``(n_items, embedding_size)``.
-        k : int
-            Number of non-zeros, in [1, code_size]; the second part uses code_size non-zeros if 4k are more than that.
+        nonzeros : int or torch.Tensor
+            The k of every embedding, or (int64, shape ``(n_items,)``) of each; in [1, code_size]. The second part uses
+            code_size non-zeros where 4k are more than that.
 
         Returns
         -------
@@ -67,7 +68,7 @@ class SparseAutoencoder(nn.Module):
         dense_codes = self._dense_codes(embeddings)
         at_k, at_4k = (
             (1 - F.cosine_similarity(embeddings, self.decode(_keep_largest(dense_codes, nonzeros)), dim=1)).mean()
-            for nonzeros in (k, min(4 * k, dense_codes.shape[1]))
+            for nonzeros in (nonzeros, (4 * torch.as_tensor(nonzeros)).clamp(max=dense_codes.shape[1]))
         )
         return at_k + at_4k / 8
 
@@ -75,6 +76,8 @@ class SparseAutoencoder(nn.Module):
         return embeddings @ self.encoder + self.bias
 
 
-def _keep_largest(dense_codes, k):
-    places = dense_codes.detach().abs().topk(k, dim=1).indices
-    return torch.zeros_like(dense_codes).scatter(1, places, dense_codes.gather(1, places))
+def _keep_largest(dense_codes, nonzeros):
+    nonzeros = torch.as_tensor(nonzeros, device=dense_codes.device).expand(len(dense_codes))
+    places = dense_codes.detach().abs().topk(int(nonzeros.max()), dim=1).indices
+    kept = torch.arange(places.shape[1], device=places.device) < nonzeros[:, None]
+    return torch.zeros_like(dense_codes).scatter(1, places, dense_codes.gather(1, places) * kept)

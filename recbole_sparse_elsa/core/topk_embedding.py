@@ -210,33 +210,24 @@ class TopKEmbedding(nn.Module):
         return self._change_weight(lambda tensor: tensor if support is None else tensor * support, restart)
 
     @torch.no_grad()
-    def rotate(self, n_steps: int = 60) -> None:
-        """Turn the latent dimensions of the dense form so that each row has its norm in few of them.
-
-        Scores, which are products of rows, stay the same under any rotation. This one lets the sum of the fourth
-        powers of the entries of the rows, scaled to norm 1, grow in each step ``R ← polar(Âᵀ (Â R)³)``, with the power
-        taken of each entry (Zhai et al., Complete Dictionary Learning via L4-Norm Maximization over the Orthogonal
-        Group, JMLR 2020), so that a prune afterwards takes less away.
+    def replace_rows(self, rows: torch.Tensor) -> None:
+        """Put other item embeddings, of any width, in the place of those of the dense form.
 
         Parameters
         ----------
-        n_steps : int
-            Number of steps; each costs two products of the item embeddings with an ``embedding_size`` x
-            ``embedding_size`` matrix, and a singular value decomposition of such a matrix.
+        rows : torch.Tensor
+            float32, shape ``(n_items, embedding_size)``, of which the second becomes the layer's.
 
         Raises
         ------
         RuntimeError
-            The layer is pruned or compact: rotated rows would not keep to their supports.
+            The layer is pruned, or remembers initial values, which would not fit any more.
         """
-        if self.is_pruned:
-            raise RuntimeError("only a layer that was not pruned yet can be rotated")
-        rows = self()
-        rotation = torch.eye(self.embedding_size, device=rows.device)
-        for _ in range(n_steps):
-            left, _, right = torch.linalg.svd(rows.T @ (rows @ rotation).pow(3))
-            rotation = left @ right
-        self._change_weight(lambda tensor: tensor @ rotation, restart=False)
+        if self.is_pruned or self.initial_weight is not None:
+            raise RuntimeError("only a layer that was not pruned and has no initial values can get other rows")
+        self.embedding_size = rows.shape[1]
+        self.shape[1] = self.embedding_size
+        self._change_weight(lambda tensor: rows, restart=False)
 
     def compress(self):
         """Change from the dense form to the compact one; embeddings stay the same.
@@ -360,6 +351,7 @@ class TopKEmbedding(nn.Module):
             self.weight = nn.Parameter(torch.empty_like(saved, device=self.weight.device))
         self._compact_support = None
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        self.embedding_size = int(self.shape[1])
 
 
 _CHANGING_BUFFERS = ("support", "row_pointers", "column_indices", "initial_weight", "output_scale")

@@ -13,11 +13,13 @@ from torch.nn import functional as F
 from recbole_sparse_elsa.core import (
     VALUE_DTYPES,
     PruningSchedule,
+    SparseAutoencoder,
     TopKEmbedding,
     UserBatch,
     UserHistories,
     popularity_scales,
 )
+from recbole_sparse_elsa.core.embedding_size import MOST_PACKED_DIMENSIONS
 from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingError
 from recbole_sparse_elsa.options import require_number, require_whole_number
 from recbole_sparse_elsa.user_batches import GatheredUsers
@@ -45,14 +47,15 @@ class ELSA(GeneralRecommender):
     """
 
     input_type = InputType.POINTWISE
-    #: Whether the first prune turns the latent dimensions before.
-    rotates = False
+    #: Width of the codes that take the place of the dense item embeddings; None if none do.
+    code_size = None
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.input_dropout = config["input_dropout"]
         self.set_histories(dataset.inter_matrix(form="csr"))
         self.resolve_options(config)
+        self.embedding_size = config["embedding_size"]
         (self.pruning_schedule,) = self.schedules_of(config)
         self.max_output = config["max_output"]
         is_sparse = self.starts_sparse(config) and config["embedding_form"] != "dense"
@@ -117,6 +120,13 @@ class ELSA(GeneralRecommender):
         if config["embedding_form"] not in ("auto", "dense", "compact"):
             raise OptionError(f"embedding_form is {config['embedding_form']!r}, but must be auto, dense or compact")
         cls.schedules_of(config)
+        if config["value_dtype"] == "packed16":
+            _require_packable(cls, config)
+
+    @classmethod
+    def sparse_widths(cls, config) -> list:
+        """The widths that sparse item embeddings may end with; ELSA's stay dense, so it has none."""
+        return []
 
     @classmethod
     def starts_sparse(cls, config) -> bool:
@@ -131,6 +141,26 @@ class ELSA(GeneralRecommender):
     def nonzeros_at(self, epoch: int) -> torch.Tensor:
         """Number of non-zeros that each item embedding is to have in ``epoch``: int64, shape ``(n_items - 1,)``."""
         return self.item_embedding.nonzeros().clamp(max=self.pruning_schedule.k_at(epoch))
+
+    def create_autoencoder(self, generator: torch.Generator) -> SparseAutoencoder:
+        """An autoencoder for the present item embeddings, with codes of ``code_size``, not yet fitted."""
+        return SparseAutoencoder(self.item_embedding.embedding_size, self.code_size, generator).to(self.device)
+
+    @torch.no_grad()
+    def replace_item_embeddings(self, autoencoder: SparseAutoencoder, nonzeros) -> None:
+        """Put the codes of the dense item embeddings in their place.
+
+        Parameters
+        ----------
+        autoencoder : SparseAutoencoder
+            A fitted one.
+        nonzeros : int or torch.Tensor
+            Number of non-zeros of every code, or (int64, shape ``(n_items - 1,)``) of each; in [1, code_size].
+        """
+        layer = self.item_embedding
+        # Rows keep their norms: by them an optimiser's steps are large or small.
+        norms = layer.weight.norm(dim=1, keepdim=True)
+        layer.replace_rows(F.normalize(autoencoder.encode(layer(), nonzeros), dim=1) * norms)
 
     def forward(self, batch):
         """Predicted rows of a UserBatch, see `TopKEmbedding.predict`: float32, ``(n_users, n_items - 1)``."""
@@ -165,18 +195,36 @@ class ELSA(GeneralRecommender):
         return self.item_embedding.bytes_per_item()
 
     def load_state_dict(self, state_dict, *args, **kwargs):
-        """As in torch, but a catalogue or width other than this model's is refused in one line (CheckpointError)."""
+        """As in torch, but a catalogue or width other than this model's is refused in one line (CheckpointError).
+
+        The state may be that of the dense embeddings or that of their codes.
+        """
         saved = state_dict.get("item_embedding.shape")
         if saved is None:
             raise CheckpointError(f"the checkpoint holds no {type(self).__name__}: it has no such item embeddings")
-        if not torch.equal(saved.cpu(), self.item_embedding.shape.cpu()):
+        n_items, width = saved.tolist()
+        if n_items != self.histories.n_items or width not in (self.embedding_size, self.code_size):
             raise CheckpointError(
-                "the checkpoint holds {} items of embedding_size {}, but the data set has {} and embedding_size is {}: "
-                "it was trained on other data or with other options".format(
-                    *saved.tolist(), *self.item_embedding.shape.tolist()
-                )
+                f"the checkpoint holds {n_items} items of embedding_size {width}, but the data set has "
+                f"{self.histories.n_items} and embedding_size is {self.embedding_size}: it was trained on other data or "
+                "with other options"
             )
         return super().load_state_dict(state_dict, *args, **kwargs)
+
+
+def _require_packable(model_class, config):
+    """Raise OptionError unless a place and a value have room in 16 bits."""
+    widths = model_class.sparse_widths(config)
+    if not widths:
+        raise OptionError(
+            f"value_dtype is packed16, but must be float32, float16 or int8: {model_class.__name__} stores no places"
+        )
+    for width in widths:
+        if isinstance(width, int) and width > MOST_PACKED_DIMENSIONS:
+            raise OptionError(
+                f"value_dtype is packed16, but must be float32, float16 or int8 for item embeddings wider than "
+                f"{MOST_PACKED_DIMENSIONS}, and theirs is {width}"
+            )
 
 
 def _require_memory(config, histories, start_k):

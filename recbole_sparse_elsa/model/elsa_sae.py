@@ -5,9 +5,6 @@ Reference:
     WWW 2026.
 """
 
-import torch
-
-from recbole_sparse_elsa.core import SparseAutoencoder, TopKEmbedding
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.model.elsa import ELSA
 from recbole_sparse_elsa.options import require_number, require_whole_number
@@ -33,7 +30,6 @@ class ELSASAE(ELSA):
         super().__init__(config, dataset)
         self.k = config["k"]
         self.code_size = config["code_size"]
-        self.embedding_size = config["embedding_size"]
 
     @classmethod
     def check_options(cls, config) -> None:
@@ -47,29 +43,13 @@ class ELSASAE(ELSA):
                 f"k is {config['k']}, but must lie in [1, code_size], and code_size is {config['code_size']}"
             )
 
-    def create_autoencoder(self, generator: torch.Generator) -> SparseAutoencoder:
-        """An autoencoder for the present item embeddings, not yet fitted."""
-        return SparseAutoencoder(self.item_embedding.embedding_size, self.code_size, generator).to(self.device)
+    @classmethod
+    def sparse_widths(cls, config) -> list:
+        """As of ELSA: that of the codes."""
+        return [config["code_size"]]
 
-    @torch.no_grad()
-    def replace_item_embeddings(self, autoencoder: SparseAutoencoder) -> None:
-        """Put the codes of the item embeddings in their place."""
-        codes = autoencoder.encode(self.item_embedding(), self.k)
-        self._resize(self.code_size)
-        self.item_embedding.weight.copy_(codes)
-        self.item_embedding.prune(self.k)
+    def replace_item_embeddings(self, autoencoder, nonzeros) -> None:
+        """As of ELSA; from now on only the non-zeros are stored."""
+        super().replace_item_embeddings(autoencoder, nonzeros)
+        self.item_embedding.prune(nonzeros)
         self.item_embedding.compress()
-
-    def load_state_dict(self, state_dict, *args, **kwargs):
-        """As of ELSA; the state may be that of the dense embeddings or that of the codes."""
-        saved = state_dict.get("item_embedding.shape")
-        if saved is not None and int(saved[1]) in (self.embedding_size, self.code_size):
-            self._resize(int(saved[1]))
-        return super().load_state_dict(state_dict, *args, **kwargs)
-
-    def _resize(self, width):
-        if width != self.item_embedding.embedding_size:
-            layer = self.item_embedding
-            self.item_embedding = TopKEmbedding(
-                layer.n_items, width, layer.value_dtype, output_scale=layer.output_scale
-            ).to(self.device)

@@ -23,7 +23,7 @@ class SparseELSA(ELSA):
     Parameters
     ----------
     config : recbole.config.Config
-        Reads ``k``, ``pruning_schedule``, ``start_k``, ``stage_epochs``, ``stepwise_k``, ``rotation``, ``restart``,
+        Reads ``k``, ``pruning_schedule``, ``start_k``, ``stage_epochs``, ``stepwise_k``, ``code_size``, ``restart``,
         ``popularity_exponent`` and ``min_k`` beside ELSA's options.
     dataset : recbole.data.dataset.Dataset
         The training interactions.
@@ -32,7 +32,7 @@ class SparseELSA(ELSA):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.restart = config["restart"]
-        self.rotates = config["rotation"]
+        self.code_size = config["code_size"]
         self.min_k = config["min_k"]
         # An item without users would have no share at all; it counts as one with a single user.
         self.nonzero_shares = self.users_of_items().clamp(min=1).double() ** config["popularity_exponent"]
@@ -61,9 +61,17 @@ class SparseELSA(ELSA):
         super().check_options(config)
         require_number(config, "popularity_exponent", at_least=0)
         require_whole_number(config, "min_k", at_least=1)
-        for option in ("restart", "rotation"):
-            if not isinstance(config[option], bool):
-                raise OptionError(f"{option} is {config[option]!r}, but must be True or False")
+        if not isinstance(config["restart"], bool):
+            raise OptionError(f"restart is {config['restart']!r}, but must be True or False")
+        if config["code_size"] is not None:
+            _check_code_size(config)
+
+    @classmethod
+    def sparse_widths(cls, config) -> list:
+        """As of ELSA: that of the codes, if any, or of what is trained."""
+        if config["code_size"] is not None:
+            return [config["code_size"]]
+        return [choice["embedding_size"] for choice in _choices(config)]
 
     @classmethod
     def starts_sparse(cls, config) -> bool:
@@ -73,17 +81,16 @@ class SparseELSA(ELSA):
     @classmethod
     def schedules_of(cls, config) -> list:
         """As of ELSA: two of them while ``embedding_size`` is auto."""
-        if config["embedding_size"] == "auto":
-            return [schedule for choice in _choices(config) for schedule in cls.schedules_of(choice)]
         return [
             PruningSchedule.create(
-                config["pruning_schedule"],
-                config["embedding_size"],
-                config["k"],
-                config["stage_epochs"],
-                config["stepwise_k"],
-                _start_k(config),
+                choice["pruning_schedule"],
+                choice["embedding_size"],
+                choice["k"],
+                choice["stage_epochs"],
+                choice["stepwise_k"],
+                _start_k(choice),
             )
+            for choice in _choices(config)
         ]
 
     def resolve_options(self, config) -> None:
@@ -104,7 +111,9 @@ class SparseELSA(ELSA):
 
 
 def _choices(config):
-    """The options that ``embedding_size`` auto stands for: for long histories, and for short ones."""
+    """The options, or those that ``embedding_size`` auto stands for: for long histories, and for short ones."""
+    if config["embedding_size"] != "auto":
+        return [config]
     least_width = 4 * config["k"] if isinstance(config["k"], int) else 0
     names = ("pruning_schedule", "k", "stage_epochs", "stepwise_k", "start_k")
     options = {name: config[name] for name in names}
@@ -113,6 +122,24 @@ def _choices(config):
         {**options, "embedding_size": _WIDE},
         {**options, "embedding_size": min(max(_NARROW, least_width), _WIDE), "start_k": short_start},
     ]
+
+
+def _check_code_size(config):
+    require_whole_number(config, "code_size", at_least=1)
+    given = f"code_size is {config['code_size']}, but"
+    starts_dense = _start_k(config) is None and config["pruning_schedule"] != "constant"
+    if config["embedding_size"] == "auto" or not starts_dense:
+        raise OptionError(
+            f"{given} must be none unless training starts dense: with an embedding_size in numbers, start_k none and a "
+            "pruning_schedule that is not constant"
+        )
+    if config["code_size"] < config["embedding_size"]:
+        raise OptionError(f"{given} must be at least embedding_size, which is {config['embedding_size']}")
+    if config["restart"]:
+        raise OptionError(f"{given} must be none with restart: codes have no initial values")
+    for option in ("autoencoder_epochs", "autoencoder_batch_size"):
+        require_whole_number(config, option, at_least=1)
+    require_number(config, "autoencoder_learning_rate", above=0)
 
 
 def _start_k(config):

@@ -21,7 +21,8 @@ def defaults(model):
     with open(os.path.join(folder, f"{model}.yaml"), encoding="utf-8") as file:
         # YAML 1.1 reads 1e-4 as a string; RecBole's own loader does not.
         options = yaml.safe_load(file)
-    return {name: float(value) if name == "nadam_epsilon" else value for name, value in options.items()}
+    floats = ("nadam_epsilon", "autoencoder_learning_rate")
+    return {name: float(value) if name in floats else value for name, value in options.items()}
 
 
 def option_table():

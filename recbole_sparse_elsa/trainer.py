@@ -151,6 +151,7 @@ class PruningTrainer(Trainer):
                 # Moments were taken along the former dimensions.
                 self.optimizer.state.clear()
                 self._optimize(layer.weight, instead_of=old_weight)
+                self._wrap_distributed()
             if self._is_distributed:
                 # Machines that round otherwise would keep other entries.
                 distributed.broadcast(layer.weight.detach(), src=0)

@@ -147,6 +147,14 @@ def test_so_do_two_machines_with_a_process_each(long_tailed):
     assert_same_model("machine1", "one")
 
 
+def test_codes_of_an_autoencoder_are_the_same_on_every_process(long_tailed):
+    # A dense start, whose embeddings give way to codes of another width in the second epoch.
+    options = {**SPARSE, "start_k": None, "code_size": 24, "autoencoder_epochs": 3, "epochs": 4}
+    assert on_two("SparseELSA", long_tailed, options) == on_one("SparseELSA", long_tailed, options)
+    assert checkpoint("two")["state_dict"]["item_embedding.shape"].tolist() == [40, 24]
+    assert_same_model("two", "one")
+
+
 def test_a_killed_run_goes_on_with_the_same_weights(long_tailed):
     # Every process draws its own dropout, and has to go on with it.
     options = {**SPARSE, "embedding_form": "auto", "embedding_size": 64, "input_dropout": 0.5, "epochs": 9}

@@ -184,7 +184,8 @@ def test_resuming_after_a_kill_in_any_epoch_ends_with_the_same_weights(checkerbo
 
 
 def test_codes_take_the_place_of_dense_embeddings_at_the_first_prune(random_dataset, monkeypatch):
-    run = prepare("SparseELSA", random_dataset, **{**SPARSE, **CODES, "autoencoder_epochs": 300}, popularity_exponent=0.5)
+    options = {**SPARSE, **CODES, "autoencoder_epochs": 300, "popularity_exponent": 0.5}
+    run = prepare("SparseELSA", random_dataset, **options)
     run.trainer._prune(0, False)
     dense, cosines = run.model.item_embedding().detach(), []
     nonzeros = run.model.nonzeros_at(1)

@@ -3,8 +3,8 @@
 It begins with the length of its header (8 bytes), the header (JSON: type, shape and place of each array, and the
 metadata) and the arrays, one after the other:
 
-- ``values`` and ``columns``, the non-zeros of the item embeddings, row by row; in packed16 (see `EncodedRows`) ``values``
-  hold both;
+- ``values`` and ``columns``, the non-zeros of the item embeddings, row by row; in packed16 (see `EncodedRows`) both are
+  in ``values``;
 - ``row_lengths``, the number of non-zeros of each row, unless all rows have as many;
 - ``token_lengths`` and ``tokens``, the items' tokens in UTF-8, one after the other, and the bytes of each;
 - ``popularity``, if it is known: the training interactions of each item, in as few bytes as the largest needs.

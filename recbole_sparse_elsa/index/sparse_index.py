@@ -85,8 +85,8 @@ class SparseIndex:
     item_tokens : sequence of str
         The distinct tokens of the items, shape ``(n_items,)``.
     encoding : str
-        How values are held: float32, float16 or int8 (4, 2 or 1 bytes), or packed16 (2 bytes with the latent dimension; at most 4,096
-        of these).
+        How values are held: float32, float16 or int8 (4, 2 or 1 bytes), or packed16 (2 bytes with the latent dimension,
+        of which there may be 4,096).
     popularity : array of int, optional
         Number of training interactions of each item, shape ``(n_items,)``, for users without a known item, and for
         ``popularity_scale``.

@@ -206,10 +206,17 @@ class ELSA(GeneralRecommender):
         if n_items != self.histories.n_items or width not in (self.embedding_size, self.code_size):
             raise CheckpointError(
                 f"the checkpoint holds {n_items} items of embedding_size {width}, but the data set has "
-                f"{self.histories.n_items} and embedding_size is {self.embedding_size}: it was trained on other data or "
-                "with other options"
+                f"{self.histories.n_items} and embedding_size is {self.embedding_size}: it was trained on other data "
+                "or with other options"
             )
         return super().load_state_dict(state_dict, *args, **kwargs)
+
+
+def check_autoencoder_options(config) -> None:
+    """Raise OptionError if an option of the autoencoder that makes codes of dense item embeddings is not allowed."""
+    for option in ("code_size", "autoencoder_epochs", "autoencoder_batch_size"):
+        require_whole_number(config, option, at_least=1)
+    require_number(config, "autoencoder_learning_rate", above=0)
 
 
 def _require_packable(model_class, config):

@@ -6,8 +6,8 @@ Reference:
 """
 
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.model.elsa import ELSA
-from recbole_sparse_elsa.options import require_number, require_whole_number
+from recbole_sparse_elsa.model.elsa import ELSA, check_autoencoder_options
+from recbole_sparse_elsa.options import require_whole_number
 
 
 class ELSASAE(ELSA):
@@ -35,9 +35,8 @@ class ELSASAE(ELSA):
     def check_options(cls, config) -> None:
         """Refuse options that are not allowed, before any data are loaded; see `ELSA.check_options`."""
         super().check_options(config)
-        for option in ("k", "code_size", "autoencoder_epochs", "autoencoder_batch_size"):
-            require_whole_number(config, option, at_least=1)
-        require_number(config, "autoencoder_learning_rate", above=0)
+        require_whole_number(config, "k", at_least=1)
+        check_autoencoder_options(config)
         if config["k"] > config["code_size"]:
             raise OptionError(
                 f"k is {config['k']}, but must lie in [1, code_size], and code_size is {config['code_size']}"

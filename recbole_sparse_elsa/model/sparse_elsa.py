@@ -8,7 +8,7 @@ import torch
 
 from recbole_sparse_elsa.core import PruningSchedule, allocate_nonzeros, neighbour_start
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.model.elsa import ELSA
+from recbole_sparse_elsa.model.elsa import ELSA, check_autoencoder_options
 from recbole_sparse_elsa.options import require_number, require_whole_number
 
 # What embedding_size auto stands for. Where users have few items, an item's neighbours are too few to choose its places
@@ -125,7 +125,7 @@ def _choices(config):
 
 
 def _check_code_size(config):
-    require_whole_number(config, "code_size", at_least=1)
+    check_autoencoder_options(config)
     given = f"code_size is {config['code_size']}, but"
     starts_dense = _start_k(config) is None and config["pruning_schedule"] != "constant"
     if config["embedding_size"] == "auto" or not starts_dense:
@@ -137,9 +137,6 @@ def _check_code_size(config):
         raise OptionError(f"{given} must be at least embedding_size, which is {config['embedding_size']}")
     if config["restart"]:
         raise OptionError(f"{given} must be none with restart: codes have no initial values")
-    for option in ("autoencoder_epochs", "autoencoder_batch_size"):
-        require_whole_number(config, option, at_least=1)
-    require_number(config, "autoencoder_learning_rate", above=0)
 
 
 def _start_k(config):

@@ -83,6 +83,15 @@ def test_elsa_sae(checkerboard):
     assert_same_ranking(run, index, list(range(1, 61)), 5)
 
 
+def test_codes_that_training_went_on_from(checkerboard):
+    codes = {"code_size": 24, "restart": False, "autoencoder_epochs": 5}
+    run = trained("SparseELSA", checkerboard, **codes, value_dtype="packed16")
+    index = index_from_checkpoint(run.checkpoint, "packed16")
+    assert index.embedding_size == 24 and index.encoding == "packed16"
+    # The model rounds for its scores what the index rounds to hold it.
+    assert_same_ranking(run, index, list(range(1, 61)), 5)
+
+
 @pytest.mark.parametrize("encoding", ["float16", "int8", "packed16"])
 def test_the_encoding_is_the_callers_choice(checkerboard, encoding):
     run = trained("SparseELSA", checkerboard)

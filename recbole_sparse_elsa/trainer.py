@@ -146,12 +146,10 @@ class PruningTrainer(Trainer):
         restart = layer.initial_weight is not None
         if (layer.nonzeros() > nonzeros).any():
             if self.model.code_size is not None and not layer.is_pruned:
-                old_weight = layer.weight
-                self.model.replace_item_embeddings(self._fit_autoencoder(nonzeros, show_progress), nonzeros)
+                autoencoder = self._fit_autoencoder(nonzeros, show_progress)
                 # Moments were taken along the former dimensions.
                 self.optimizer.state.clear()
-                self._optimize(layer.weight, instead_of=old_weight)
-                self._wrap_distributed()
+                self._change_layer(lambda: self.model.replace_item_embeddings(autoencoder, nonzeros))
             if self._is_distributed:
                 # Machines that round otherwise would keep other entries.
                 distributed.broadcast(layer.weight.detach(), src=0)

@@ -53,8 +53,8 @@ def bytes_per_item(
     if value_dtype != "float32":
         value_bytes, row_bytes = {"float16": 2, "int8": 1, "packed16": 2}[value_dtype], 2
         index_bytes = next(size for size in (1, 2, 4) if embedding_size <= 256**size)
-    if value_dtype == "packed16":
-        index_bytes = 0
+        if value_dtype == "packed16":
+            index_bytes = 0
     if nonzeros_per_item == embedding_size:
         return float(value_bytes * embedding_size + scale_bytes)
     return (value_bytes + index_bytes) * nonzeros_per_item + row_bytes + scale_bytes

@@ -214,7 +214,10 @@ DENSE_START = {"embedding_size": 256, "start_k": None}
         ({"value_dtype": "int4"}, "value_dtype is 'int4', but must be one of float32, float16, int8, packed16"),
         ({"value_dtype": "packed16", "embedding_size": 4097}, "value_dtype is packed16, .* 4096, and theirs is 4097"),
         ({"code_size": 512}, "code_size is 512, but must be none unless training starts dense"),
-        ({**DENSE_START, "code_size": 512, "pruning_schedule": "constant"}, "must be none unless .* starts dense"),
+        (
+            {**DENSE_START, "code_size": 512, "pruning_schedule": "constant"},
+            "code_size is 512, but must be none unless training starts dense",
+        ),
         ({**DENSE_START, "code_size": 255}, "code_size is 255, but must be at least embedding_size, which is 256"),
         ({**DENSE_START, "code_size": 512, "restart": True}, "code_size is 512, but must be none with restart"),
         ({**DENSE_START, "code_size": 512, "autoencoder_epochs": 0}, "autoencoder_epochs is 0, but must be"),

@@ -167,7 +167,11 @@ def test_popular_items_need_their_popularity():
         (csr_matrix(np.eye(3)), {}, "2 item_tokens for 3 rows"),
         (csr_matrix(np.eye(2)), {"item_tokens": ["a", "a"]}, "distinct, but 'a' occurs twice"),
         (csr_matrix(np.eye(2)), {"item_tokens": [1, 2]}, "item_tokens must be str"),
-        (csr_matrix(np.eye(2)), {"encoding": "float8"}, "encoding is 'float8', but must be .* int8, packed16"),
+        (
+            csr_matrix(np.eye(2)),
+            {"encoding": "float8"},
+            "encoding is 'float8', but must be float32, float16, int8, packed16",
+        ),
         (csr_matrix((2, 4097)), {"encoding": "packed16"}, "packed16 and .* 4097 latent dimensions, .* more than 4096"),
         (csr_matrix(np.eye(2)), {"popularity": [1, -1]}, "popularity must be 2 whole numbers of at least 0"),
         (csr_matrix(np.eye(2)), {"popularity": [1.5, 1]}, "popularity must be"),

@@ -64,7 +64,6 @@ def prepare(model, dataset, **options):
             "start_k": None,
             "popularity_exponent": 0.0,
             "popularity_scale": 0.0,
-            "scale_history": False,
             "learning_rate_decay": False,
             "restart": True,
         }

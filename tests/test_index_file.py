@@ -46,7 +46,6 @@ def assert_same(loaded, index):
     else:
         assert loaded.popularity.tolist() == index.popularity.tolist()
     assert loaded.popularity_scale == index.popularity_scale
-    assert loaded.scale_history == index.scale_history
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -61,8 +60,7 @@ def test_gives_back_what_was_saved(working_folder, data):
     popularity = data.draw(st.none() | counts)
     scale = 0.0 if popularity is None else data.draw(st.floats(0, 9))
     encoding = data.draw(st.sampled_from(ENCODINGS if embedding_size <= 4096 else ENCODINGS[:-1]))
-    scaling = {"popularity_scale": scale, "scale_history": data.draw(st.booleans())}
-    index = SparseIndex(matrix, names, encoding=encoding, popularity=popularity, **scaling)
+    index = SparseIndex(matrix, names, encoding=encoding, popularity=popularity, popularity_scale=scale)
     index.save("an.index")
     loaded = SparseIndex.load("an.index")
     assert_same(loaded, index)
@@ -181,14 +179,14 @@ def test_a_safetensors_file_of_something_else():
 
 
 @pytest.mark.parametrize(
-    "version, remedy", [("4", "a newer recbole_sparse_elsa can read it"), ("2", "make it again with sparse-elsa index")]
+    "version, remedy", [("3", "a newer recbole_sparse_elsa can read it"), ("1", "make it again with sparse-elsa index")]
 )
 def test_another_version_of_the_format(version, remedy):
     header, data = header_of(saved())
     header["__metadata__"].update(format_version=version, package_version="7.8.9")
     error = error_of(file_of(header, data))
     assert f"recbole_sparse_elsa 7.8.9 wrote it in version {version} of the format" in error
-    assert "this version reads 3" in error and remedy in error
+    assert "this version reads 2" in error and remedy in error
 
 
 def test_the_file_says_which_version_wrote_it():
@@ -228,7 +226,6 @@ def _change(header, data, name, place, value):
         (lambda header, data: (header["__metadata__"].update(n_items="9" * 18) or header, data), "as many tokens"),
         (lambda header, data: (header["__metadata__"].update(n_items="9" * 5000) or header, data), "n_items is"),
         (lambda header, data: (header["__metadata__"].update(embedding_size="2") or header, data), "beyond"),
-        (lambda header, data: (header["__metadata__"].update(scale_history="yes") or header, data), "scale_history is"),
         (lambda header, data: (header["__metadata__"].update(embedding_size="9" * 12) or header, data), "is 9999"),
         (lambda header, data: (header["values"].update(dtype="F64") or header, data), "type 'F64'"),
         (lambda header, data: (header["values"].update(shape=[2**62]) or header, data), "not where it should be"),
@@ -305,7 +302,7 @@ def test_ten_thousand_mutated_files_load_right_or_are_refused():
     rng = random.Random(6)
     originals = [
         saved(6, encoding="float16", popularity=[3, 1, 4, 1, 5, 70_000]),
-        saved(4, encoding="int8", popularity=[3, 1, 4, 1], popularity_scale=0.25, scale_history=True),
+        saved(4, encoding="int8", popularity=[3, 1, 4, 1], popularity_scale=0.25),
     ]
     rows = csr_matrix(([1.0, 2, 3, 4], [0, 3, 3, 1], [0, 2, 2, 4]), shape=(3, 300))
     SparseIndex(rows, ["a", "", "ü"]).save("an.index")

@@ -18,7 +18,6 @@ GRADIENT_MODELS = [
     ("SparseELSA", {"embedding_form": "compact"}),
     ("SparseELSA", {"start_k": 8}),
     ("SparseELSA", {"popularity_scale": 0.5, "value_dtype": "packed16"}),
-    ("SparseELSA", {"popularity_scale": 0.5, "scale_history": True, "embedding_form": "compact"}),
     ("SparseELSA", {"code_size": 24, "restart": False, "autoencoder_epochs": 20, "popularity_exponent": 0.5}),
     ("ELSASAE", {"k": 4, "code_size": 12, "autoencoder_epochs": 50}),
 ]
@@ -243,16 +242,11 @@ def test_histories_stay_sparse(checkerboard):
 
 
 @pytest.mark.parametrize("items_per_user, width", [(60, 4096), (8, 256)])
-def test_width_and_scaling_follow_the_length_of_the_histories(working_folder, items_per_user, width):
+def test_the_width_follows_the_length_of_the_histories(working_folder, items_per_user, width):
     interactions = [(f"u{user}", f"i{(user + item) % 70}") for user in range(30) for item in range(items_per_user)]
     write_interactions(working_folder / "dataset", f"of-{items_per_user}", interactions)
-    auto = dict.fromkeys(("embedding_size", "start_k", "scale_history"), "auto")
-    options = {**auto, "popularity_scale": 0.25, "eval_args": {"split": {"RS": [0.9, 0.0, 0.1]}}}
+    options = {"embedding_size": "auto", "start_k": "auto", "eval_args": {"split": {"RS": [0.9, 0.0, 0.1]}}}
     run = prepare("SparseELSA", f"of-{items_per_user}", **options)
     assert run.config["embedding_size"] == run.model.item_embedding.embedding_size == width
     # Few latent dimensions start dense, many with the places that the neighbours choose.
     assert run.model.item_embedding.is_compact == (width == 4096)
-    assert run.config["scale_history"] == run.model.item_embedding.scales_history == (width == 4096)
-    # A width that was chosen leaves the histories as they are.
-    options["embedding_size"] = 16
-    assert not prepare("SparseELSA", f"of-{items_per_user}", **options).config["scale_history"]

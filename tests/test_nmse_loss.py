@@ -54,11 +54,10 @@ def test_a_prediction_of_zeros_costs_one_and_has_no_gradient():
     embedding_size=st.integers(2, 8),
     input_dropout=st.sampled_from([0.0, 0.5]),
     is_scaled=st.booleans(),
-    scales_history=st.booleans(),
     data=st.data(),
 )
 def test_loss_and_gradient_agree_with_the_dense_formula(
-    seed, n_users, n_items, embedding_size, input_dropout, is_scaled, scales_history, data
+    seed, n_users, n_items, embedding_size, input_dropout, is_scaled, data
 ):
     generator = torch.Generator().manual_seed(seed)
     # Rows of a norm between 1 and 2: the gradient of a row, and with it what rounding adds, is divided by its norm.
@@ -70,15 +69,14 @@ def test_loss_and_gradient_agree_with_the_dense_formula(
     batch = batch_of(targets).drop_input(input_dropout)
 
     scale = 0.5 + 0.5 * torch.rand(n_items, generator=generator).half() if is_scaled else None
-    layer = layer_with(weight, output_scale=scale, scales_history=scales_history)
+    layer = layer_with(weight, output_scale=scale)
     layer.prune(counts)
     wide = layer.weight.detach().double().requires_grad_()
     embeddings = wide / wide.square().sum(dim=1, keepdim=True).sqrt()
     # Of a prediction that nearly cancels out, single precision has few digits left.
     norms = layer.predict(batch).norm(dim=1)
     assume(all(norm < 1e-5 or norm > 0.25 for norm in norms.tolist()))
-    rows = batch.rows() / scale if is_scaled and scales_history else batch.rows()
-    expected = naive_losses(embeddings, rows, targets, scale.double() if is_scaled else 1).mean()
+    expected = naive_losses(embeddings, batch.rows(), targets, scale.double() if is_scaled else 1).mean()
     expected.backward()
     expected_gradient = torch.where(layer() != 0, wide.grad, 0.0)
 

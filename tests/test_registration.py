@@ -208,8 +208,6 @@ DENSE_START = {"embedding_size": 256, "start_k": None}
         ({"input_dropout": -0.1}, "input_dropout is -0.1"),
         ({"nadam_epsilon": 0}, "nadam_epsilon is 0, but must be a finite number above 0"),
         ({"restart": "maybe"}, "restart is 'maybe', but must be True or False"),
-        ({"scale_history": "maybe"}, "scale_history is 'maybe', but must be True or False or auto"),
-        ({"scale_history": 1}, "scale_history is 1, but must be True or False or auto"),
         ({"save_step": -1}, "save_step is -1, but must be a whole number of at least 0"),
         ({"epochs": 2}, "epochs is 2, but must be at least 3: the pruning schedule reaches k = 32 after 2 epochs"),
         ({"start_k": "big"}, "start_k is 'big', but must be a whole number in .*, none or auto"),

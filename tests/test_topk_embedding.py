@@ -11,9 +11,9 @@ from recbole_sparse_elsa.core import TopKEmbedding, UserHistories, popularity_sc
 both_forms = pytest.mark.parametrize("compact", [False, True])
 
 
-def layer_with(weight, compact=False, **options):
+def layer_with(weight, compact=False, output_scale=None):
     weight = torch.as_tensor(weight, dtype=torch.float32)
-    layer = TopKEmbedding(*weight.shape, **options)
+    layer = TopKEmbedding(*weight.shape, output_scale=output_scale)
     with torch.no_grad():
         layer.weight.copy_(weight)
     if compact:
@@ -220,7 +220,7 @@ def test_agrees_with_a_naive_row_by_row_computation(seed, n_items, embedding_siz
 def test_predictions_are_multiplied_by_the_scales_of_the_items(compact):
     # Rows east, north, and between them; a user with the first: cosines 1 (itself, taken away), 0 and 0.6.
     scale = torch.tensor([1.0, 0.5, 0.25], dtype=torch.float16)
-    layer = layer_with([[2.0, 0.0], [0.0, 1.0], [3.0, 4.0]], compact, output_scale=scale)
+    layer = layer_with([[2.0, 0.0], [0.0, 1.0], [3.0, 4.0]], compact, scale)
     predictions = layer.predict(batch_of([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]))
     torch.testing.assert_close(predictions, torch.tensor([[0.0, 0.0, 0.15], [0.0, 0.0, 0.35]]))
     assert layer.bytes_per_item() == 4 * 2 + 2  # values of a dense matrix, and the scale
@@ -250,14 +250,6 @@ def test_rows_of_a_layer_with_initial_values_are_not_replaced():
     with pytest.raises(RuntimeError, match="has no initial values"):
         layer.replace_rows(torch.ones(2, 3))
 
-
-@both_forms
-def test_items_of_a_history_are_divided_by_their_scales(compact):
-    options = {"output_scale": torch.tensor([1.0, 0.5, 0.25]).half(), "scales_history": True}
-    layer = layer_with([[1.0, 0.0], [3.0, 4.0], [0.0, 1.0]], compact, **options)
-    # The user has the first item, which counts 1, and the third, which counts 4: the vector is (1, 4).
-    predictions = layer.predict(batch_of([[1.0, 0.0, 1.0]]))
-    torch.testing.assert_close(predictions, torch.tensor([[0.0, 0.5 * (0.6 + 4 * 0.8), 0.0]]))
 
 
 @given(

@@ -105,7 +105,6 @@ def encoding_losses(checkpoint=None, data_path=None) -> EncodingLosses:
                     encoding=encoding,
                     popularity=index.popularity,
                     popularity_scale=index.popularity_scale,
-                    scale_history=index.scale_history,
                 )
                 _load(trainer.model.item_embedding, encoded.item_embeddings)
                 result = trainer.evaluate(data.test_data, load_best_model=False, show_progress=False)

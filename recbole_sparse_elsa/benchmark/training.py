@@ -34,7 +34,6 @@ _RECIPE = {
     "input_dropout": 0.0,
     "popularity_exponent": 0.0,
     "popularity_scale": 0.0,
-    "scale_history": False,
 }
 
 _EXPLANATION = """

@@ -11,9 +11,7 @@ def popularity_scales(users_of_items: torch.Tensor, exponent: float) -> torch.Te
 
     Scores of ELSA are sums of cosines, which rare items reach as easily as popular ones: two items with one user, the
     same, have a cosine near 1. The conditional probabilities of EASE, and with them its scores, are larger for popular
-    items. With few interactions an item, as in most catalogues, the latter ranks much better. EASE's weight of item j for
-    a history's item i is ``-P_ij / P_jj``: the correlation ``-P_ij / sqrt(P_ii P_jj)``, in whose place is our cosine, times
-    ``sqrt(P_ii / P_jj)``. Dividing the items of a history by the scales that scores are multiplied by has this form, too.
+    items. With few interactions an item, as in most catalogues, the latter ranks much better.
 
     Parameters
     ----------

@@ -1,7 +1,5 @@
 """The top-k embedding layer: item embeddings of which only the largest entries of each row are kept."""
 
-import dataclasses
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -40,8 +38,6 @@ class TopKEmbedding(nn.Module):
     output_scale : torch.Tensor, optional
         float16, shape ``(n_items,)``, above 0: by which the predictions of each item are multiplied. By default they
         are left as they are.
-    scales_history : bool
-        Whether the items of a user's input are divided by their ``output_scale``.
     start : tuple of torch.Tensor, optional
         Places and values of the non-zeros at the start, as `neighbour_start` returns them: the layer is then in its
         compact form from the beginning. By default it is dense and Xavier-uniform.
@@ -62,13 +58,7 @@ class TopKEmbedding(nn.Module):
     """
 
     def __init__(
-        self,
-        n_items: int,
-        embedding_size: int,
-        value_dtype: str = "float32",
-        start=None,
-        output_scale=None,
-        scales_history: bool = False,
+        self, n_items: int, embedding_size: int, value_dtype: str = "float32", start=None, output_scale=None
     ):
         super().__init__()
         self.n_items = n_items
@@ -79,7 +69,6 @@ class TopKEmbedding(nn.Module):
         for name in _CHANGING_BUFFERS:
             self.register_buffer(name, None)
         self.output_scale = output_scale
-        self.scales_history = scales_history and output_scale is not None
         self._compact_support = None
         if start is None:
             self.weight = nn.Parameter(torch.empty(n_items, embedding_size))
@@ -122,7 +111,6 @@ class TopKEmbedding(nn.Module):
             Scalar float32.
         """
         items = item_weights = None
-        batch = self._weigh_input(batch)
         if max_output is not None and max_output < self.n_items:
             items, item_weights, batch = batch.sample_items(max_output)
         output_scale = None if self.output_scale is None else self.output_scale.float()
@@ -143,8 +131,6 @@ class TopKEmbedding(nn.Module):
     def predict(self, batch: UserBatch) -> torch.Tensor:
         """The predicted users ``relu(X̃ Â Âᵀ - X̃)``, each item's times its scale.
 
-        With ``scales_history``, ``X̃`` is the input divided by the scales.
-
         Parameters
         ----------
         batch : UserBatch
@@ -155,16 +141,10 @@ class TopKEmbedding(nn.Module):
         torch.Tensor
             float32, shape ``(n_users, n_items)``; not differentiable.
         """
-        batch = self._weigh_input(batch)
         predictions = self.reconstruct(batch)
         predictions[batch.user_index, batch.item_index] -= batch.input_value
         predictions.relu_()
         return predictions if self.output_scale is None else predictions.mul_(self.output_scale)
-
-    def _weigh_input(self, batch):
-        if not self.scales_history:
-            return batch
-        return dataclasses.replace(batch, input_value=batch.input_value / self.output_scale[batch.item_index])
 
     @torch.no_grad()
     def reconstruct(self, batch: UserBatch) -> torch.Tensor:

@@ -64,7 +64,6 @@ def index_from_checkpoint(path, encoding="float32", data_path=None) -> SparseInd
         encoding=encoding,
         popularity=popularity,
         popularity_scale=config["popularity_scale"] if is_scaled else 0.0,
-        scale_history=bool(config["scale_history"]),
     )
 
 

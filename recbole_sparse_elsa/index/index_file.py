@@ -10,9 +10,9 @@ metadata) and the arrays, one after the other:
 - ``popularity``, if it is known: the training interactions of each item, in as few bytes as the largest needs.
 
 The metadata are the format's version, the version of this package that wrote it, ``n_items``, ``embedding_size``,
-``popularity_scale``, ``scale_history``, and the SHA-256 of the whole file, with zeros in the place of itself. A file may
-come from a stranger: every size is checked against the file's before anything of that size is made, and every array
-before it is used.
+``popularity_scale``, and the SHA-256 of the whole file, with zeros in the place of itself. A file may come from a
+stranger: every size is checked against the file's before anything of that size is made, and every array before it is
+used.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from recbole_sparse_elsa.index.encoding import (
 from recbole_sparse_elsa.report import write_file
 
 FORMAT = "recbole_sparse_elsa index"
-FORMAT_VERSION = 3  # 1 had no popularity_scale, 2 no scale_history
+FORMAT_VERSION = 2  # 1 had no popularity_scale
 # The types that a file may have, by safetensors' names.
 _TYPES = {"F32": "<f4", "F16": "<f2", "I8": "|i1", "U8": "|u1", "U16": "<u2", "U32": "<u4"}
 _NAMES = {np.dtype(value): name for name, value in _TYPES.items()}
@@ -51,7 +51,7 @@ _LONGEST_HEADER = 2**16
 _NO_CHECKSUM = "0" * 64
 
 
-def write(path, encoded, item_tokens, popularity, popularity_scale, scale_history) -> None:
+def write(path, encoded, item_tokens, popularity, popularity_scale) -> None:
     """Write an index file, whole or not at all.
 
     Parameters
@@ -66,8 +66,6 @@ def write(path, encoded, item_tokens, popularity, popularity_scale, scale_histor
         int64, shape ``(n_items,)``.
     popularity_scale : float
         At least 0.
-    scale_history : bool
-        Whether the items of a history are divided by their scales.
 
     Raises
     ------
@@ -82,7 +80,6 @@ def write(path, encoded, item_tokens, popularity, popularity_scale, scale_histor
         "n_items": str(len(item_tokens)),
         "embedding_size": str(encoded.embedding_size),
         "popularity_scale": repr(float(popularity_scale)),
-        "scale_history": str(scale_history),
         "sha256": _NO_CHECKSUM,
     }
     header, end = {"__metadata__": metadata}, 0
@@ -156,7 +153,7 @@ def read(path, make):
         The file. It stays mapped, and must not be changed, while the arrays are in use.
     make : callable
         Gets an EncodedRows, the item tokens (str objects, shape ``(n_items,)``), the popularity (int64, shape
-        ``(n_items,)``, or None), the popularity scale (float) and whether histories are scaled (bool).
+        ``(n_items,)``, or None) and the popularity scale (float).
 
     Returns
     -------
@@ -178,8 +175,7 @@ def read(path, make):
         n_items, embedding_size = (_whole_number(metadata[name], name) for name in ("n_items", "embedding_size"))
         encoded = _embeddings(arrays, n_items, embedding_size)
         popularity = _popularity(arrays, n_items)
-        scaling = (_float(metadata["popularity_scale"]), _bool(metadata["scale_history"]))
-        return make(encoded, _tokens(arrays, n_items), popularity, *scaling)
+        return make(encoded, _tokens(arrays, n_items), popularity, _float(metadata["popularity_scale"]))
     except (_Damaged, OptionError) as error:
         raise IndexFileError(f"index file {path} cannot be used: {error}") from None
 
@@ -215,7 +211,7 @@ def _read_header(contents):
     computed = hashlib.sha256(start.replace(checksum.encode(), _NO_CHECKSUM.encode(), 1))
     computed.update(data)
     _require(checksum == computed.hexdigest(), "its checksum (SHA-256) is not that of its contents")
-    complete = {"n_items", "embedding_size", "popularity_scale", "scale_history"} <= metadata.keys()
+    complete = {"n_items", "embedding_size", "popularity_scale"} <= metadata.keys()
     _require(complete, "its metadata are not complete")
     _require(_REQUIRED <= header.keys() <= _ALLOWED_TYPES.keys(), "its arrays are not those of an index")
     end, arrays = 0, {}
@@ -264,11 +260,6 @@ def _float(text):
         return float(text)
     except (TypeError, ValueError):
         raise _Damaged(f"it is damaged: popularity_scale is {text!r:.30}") from None
-
-
-def _bool(text):
-    _require(text in ("True", "False"), f"scale_history is {text!r:.30}")
-    return text == "True"
 
 
 def _embeddings(arrays, n_items, embedding_size):

@@ -55,8 +55,7 @@ class Explanation:
     history_items : numpy.ndarray
         Tokens (str) of the known items of the history, without the item itself: the largest part first.
     history_parts : numpy.ndarray
-        float32, same shape: the cosine similarity of each with the item, times the item's scale, and by what the
-        history's item counts.
+        float32, same shape: the cosine similarity of each with the item, times the item's scale.
     dimensions : numpy.ndarray
         int64: the latent dimensions in which both the user and the item are active, the largest magnitude first.
     dimension_parts : numpy.ndarray
@@ -75,7 +74,7 @@ class SparseIndex:
     """Exact retrieval by sparse item embeddings for users known only by their history (method page, section 6).
 
     Scores are the model's: ``relu(x Â Âᵀ - x) s`` for a history ``x``, where ``Â`` are the item embeddings of norm 1,
-    and ``s`` is the scale of each item, or 1. With ``scale_history``, ``x`` holds ``1 / s`` instead of 1.
+    and ``s`` is the scale of each item, or 1.
     Of items with equal scores, also with the score 0, the one that stands earlier in the index comes first.
 
     Parameters
@@ -94,8 +93,6 @@ class SparseIndex:
     popularity_scale : float
         SparseELSA's option of this name: the scale of an item's score follows from its popularity (see
         `recbole_sparse_elsa.core.popularity_scales`). 0: every item has the scale 1.
-    scale_history : bool
-        SparseELSA's option of this name: whether the items of a history are divided by their scales.
 
     Attributes
     ----------
@@ -104,8 +101,6 @@ class SparseIndex:
     popularity : numpy.ndarray or None
         int64, shape ``(n_items,)``.
     popularity_scale : float
-        As above.
-    scale_history : bool
         As above.
     encoding : str
         float32, float16, int8 or packed16.
@@ -116,32 +111,20 @@ class SparseIndex:
         An argument is not as described.
     """
 
-    def __init__(
-        self,
-        item_embeddings,
-        item_tokens,
-        *,
-        encoding="float32",
-        popularity=None,
-        popularity_scale=0.0,
-        scale_history=False,
-    ):
+    def __init__(self, item_embeddings, item_tokens, *, encoding="float32", popularity=None, popularity_scale=0.0):
         if not issparse(item_embeddings) or item_embeddings.ndim != 2:
             raise OptionError("item_embeddings must be a SciPy sparse matrix of items x latent dimensions")
         if item_embeddings.dtype.kind not in "fiu":
             raise OptionError(f"item_embeddings are of type {item_embeddings.dtype}, but must be real numbers")
-        if not isinstance(scale_history, bool):
-            raise OptionError(f"scale_history is {scale_history!r}, but must be True or False")
-        encoded = encode(item_embeddings, encoding)
-        self._set(encoded, _tokens(item_tokens), popularity, popularity_scale, scale_history)
+        self._set(encode(item_embeddings, encoding), _tokens(item_tokens), popularity, popularity_scale)
 
     @classmethod
-    def _of(cls, encoded: EncodedRows, item_tokens, popularity, popularity_scale, scale_history):
+    def _of(cls, encoded: EncodedRows, item_tokens, popularity, popularity_scale):
         index = cls.__new__(cls)
-        index._set(encoded, item_tokens, popularity, popularity_scale, scale_history)
+        index._set(encoded, item_tokens, popularity, popularity_scale)
         return index
 
-    def _set(self, encoded, item_tokens, popularity, popularity_scale, scale_history):
+    def _set(self, encoded, item_tokens, popularity, popularity_scale):
         self._encoded = encoded
         self.item_tokens = item_tokens
         self.encoding = encoded.encoding
@@ -155,7 +138,6 @@ class SparseIndex:
             raise OptionError(f"item_tokens must be distinct, but {_first_repeated(item_tokens)!r} occurs twice")
         self.popularity = None if popularity is None else _counts(popularity, n_items)
         self.popularity_scale = _popularity_scale(popularity_scale, self.popularity)
-        self.scale_history = scale_history
 
     @property
     def n_items(self) -> int:
@@ -187,10 +169,6 @@ class SparseIndex:
     def _scales_of(self, positions):
         return self._scales[positions] if self.popularity_scale else self._scales
 
-    def _history_weights_of(self, positions):
-        """What the items at some positions count in a history: an array, or one number for all."""
-        return 1 / self._scales_of(positions) if self.scale_history else np.float32(1)
-
     def scored_rows(self, positions=slice(None)) -> csr_matrix:
         """The item embeddings, or those at some positions, times the scales of the items.
 
@@ -203,8 +181,7 @@ class SparseIndex:
 
     @cached_property
     def _posting_lists(self):
-        own_parts = self._scales * self._history_weights_of(np.arange(self.n_items))
-        return PostingLists(self.scored_rows(), own_parts)
+        return PostingLists(self.scored_rows(), self._scales)
 
     def save(self, path) -> None:
         """Write the index as one file, whole or not at all; see `recbole_sparse_elsa.index.index_file`.
@@ -214,8 +191,7 @@ class SparseIndex:
         OptionError
             The file cannot be written.
         """
-        scaling = (self.popularity_scale, self.scale_history)
-        index_file.write(path, self._encoded, self.item_tokens, self.popularity, *scaling)
+        index_file.write(path, self._encoded, self.item_tokens, self.popularity, self.popularity_scale)
 
     @classmethod
     def load(cls, path) -> "SparseIndex":
@@ -246,8 +222,6 @@ class SparseIndex:
 
     def user_vector(self, history) -> np.ndarray:
         """The sum of the embeddings of the known items of a history: float32, shape ``(embedding_size,)``.
-
-        With ``scale_history``, each is divided by its item's scale.
 
         Parameters
         ----------
@@ -323,7 +297,7 @@ class SparseIndex:
         _require_whole_number(n)
         if n > self.n_items - 1:
             raise OptionError(f"n is {n}, but only {self.n_items - 1} items are similar to {item!r}")
-        cosines = _scores_before_relu(self.item_embeddings, self._sum_of_rows(position, 1), position, 1)
+        cosines = _scores_before_relu(self.item_embeddings, self._user_vector(position), position)
         np.maximum(cosines, 0, out=cosines)
         cosines[position] = -1
         places = best(cosines, n)
@@ -353,7 +327,7 @@ class SparseIndex:
         weights = weights * self._scales_of(position)
         item_vector = np.zeros(self.embedding_size, dtype=np.float32)
         item_vector[columns] = weights
-        history_parts = (self._encoded.decode(known) @ item_vector) * self._history_weights_of(known)
+        history_parts = self._encoded.decode(known) @ item_vector
         order = np.argsort(-history_parts, kind="stable")
         dimension_parts = self._user_vector(known)[columns] * weights
         active = np.argsort(-np.abs(dimension_parts), kind="stable")
@@ -385,19 +359,13 @@ class SparseIndex:
         return columns, values
 
     def _user_vector(self, known):
-        return self._sum_of_rows(known, self._history_weights_of(known))
-
-    def _sum_of_rows(self, positions, weights):
         rows = self.item_embeddings
-        entries, _ = entries_of(positions, rows.indptr)
+        entries, _ = entries_of(known, rows.indptr)
         columns, values = rows.indices[entries], rows.data[entries]
-        if np.ndim(weights):
-            values = values * np.repeat(weights, np.diff(rows.indptr)[positions])
         return np.bincount(columns, weights=values, minlength=self.embedding_size).astype(np.float32)
 
     def _scores(self, known):
-        own_parts = self._history_weights_of(known)
-        return _model_scores(self.item_embeddings, self._user_vector(known), known, own_parts, self._scales)
+        return _model_scores(self.item_embeddings, self._user_vector(known), known, self._scales)
 
     def _best(self, known, left_out, n):
         """Positions and scores of the n best items by the model; there are as many that are not left out."""
@@ -406,11 +374,11 @@ class SparseIndex:
             candidates = self._posting_lists.candidates(user_vector, n, known, left_out)
             if candidates is not None:
                 in_history = places_among(candidates, known)
-                own_parts, scales = self._history_weights_of(candidates[in_history]), self._scales_of(candidates)
-                scores = _model_scores(self.item_embeddings[candidates], user_vector, in_history, own_parts, scales)
+                scales = self._scales_of(candidates)
+                scores = _model_scores(self.item_embeddings[candidates], user_vector, in_history, scales)
                 places = best(scores, n)
                 return candidates[places], scores[places]
-        scores = _scores_before_relu(self.item_embeddings, user_vector, known, self._history_weights_of(known))
+        scores = _scores_before_relu(self.item_embeddings, user_vector, known)
         if self.popularity_scale:
             scores *= self._scales
         scores[left_out] = -np.inf
@@ -460,16 +428,16 @@ class SparseIndex:
         return Recommendations(self.item_tokens[places], scores, unknown_items, by_popularity)
 
 
-def _model_scores(item_embeddings, user_vector, in_history, own_parts, scales):
-    """``relu(x Â Âᵀ - x) s`` of the items of these rows; those in the history (positions) have their own parts in x."""
-    scores = _scores_before_relu(item_embeddings, user_vector, in_history, own_parts)
+def _model_scores(item_embeddings, user_vector, in_history, scales):
+    """``relu(x Â Âᵀ - x) s`` of the items of these rows, of which some (positions) are in the history."""
+    scores = _scores_before_relu(item_embeddings, user_vector, in_history)
     scores *= scales
     return np.maximum(scores, 0, out=scores)
 
 
-def _scores_before_relu(item_embeddings, user_vector, in_history, own_parts):
+def _scores_before_relu(item_embeddings, user_vector, in_history):
     scores = item_embeddings @ user_vector
-    scores[in_history] -= own_parts
+    scores[in_history] -= 1
     return scores
 
 

@@ -34,8 +34,7 @@ class ELSA(GeneralRecommender):
     Parameters
     ----------
     config : recbole.config.Config
-        Reads ``embedding_size``, ``value_dtype``, ``popularity_scale``, ``scale_history``, ``input_dropout`` and
-        ``max_output``.
+        Reads ``embedding_size``, ``value_dtype``, ``popularity_scale``, ``input_dropout`` and ``max_output``.
     dataset : recbole.data.dataset.Dataset
         The training interactions.
 
@@ -50,8 +49,6 @@ class ELSA(GeneralRecommender):
     input_type = InputType.POINTWISE
     #: Width of the codes that take the place of the dense item embeddings; None if none do.
     code_size = None
-    #: What the option scale_history may be.
-    scale_history_values = (True, False)
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -89,9 +86,7 @@ class ELSA(GeneralRecommender):
         output_scale = None
         if popularity_scale > 0:
             output_scale = popularity_scales(self.users_of_items(), popularity_scale)
-        return TopKEmbedding(
-            n_items, config["embedding_size"], config["value_dtype"], start, output_scale, config["scale_history"]
-        )
+        return TopKEmbedding(n_items, config["embedding_size"], config["value_dtype"], start, output_scale)
 
     def users_of_items(self) -> torch.Tensor:
         """Number of users who have each item: int64, shape ``(n_items - 1,)``."""
@@ -118,10 +113,6 @@ class ELSA(GeneralRecommender):
         require_number(config, "input_dropout", at_least=0, below=1)
         require_number(config, "popularity_scale", at_least=0)
         require_number(config, "nadam_epsilon", above=0)
-        scale_history = config["scale_history"]
-        if not isinstance(scale_history, (bool, str)) or scale_history not in cls.scale_history_values:
-            allowed = " or ".join(str(value) for value in cls.scale_history_values)
-            raise OptionError(f"scale_history is {scale_history!r}, but must be {allowed}")
         if not isinstance(config["learning_rate_decay"], bool):
             raise OptionError(f"learning_rate_decay is {config['learning_rate_decay']!r}, but must be True or False")
         if config["value_dtype"] not in VALUE_DTYPES:

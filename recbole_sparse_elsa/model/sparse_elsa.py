@@ -29,8 +29,6 @@ class SparseELSA(ELSA):
         The training interactions.
     """
 
-    scale_history_values = (True, False, "auto")
-
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.restart = config["restart"]
@@ -96,10 +94,8 @@ class SparseELSA(ELSA):
         ]
 
     def resolve_options(self, config) -> None:
-        """Choose width, start and scaling where ``embedding_size`` is auto: by the length of the histories."""
+        """Choose the width and the start where ``embedding_size`` is auto: by the length of the training histories."""
         if config["embedding_size"] != "auto":
-            if config["scale_history"] == "auto":
-                config["scale_history"] = False
             return
         lengths = self.histories.row_pointers.diff()
         mean_length = lengths.sum().item() / max(1, torch.count_nonzero(lengths).item())
@@ -107,8 +103,6 @@ class SparseELSA(ELSA):
         chosen = wide if mean_length >= _LONG_HISTORY else narrow
         for option in ("embedding_size", "start_k"):
             config[option] = chosen[option]
-        if config["scale_history"] == "auto":
-            config["scale_history"] = chosen is wide
         start = "sparse" if self.starts_sparse(config) else "dense"
         self.logger.info(
             f"embedding_size is {config['embedding_size']} with a {start} start: users have {mean_length:.1f} training "

@@ -58,6 +58,7 @@ def apply() -> None:
     _repair_cached_data()
     _repair_download()
     _repair_evaluator()
+    _repair_evaluation_of_traditional_models()
     _repair_full_sort_prediction()
     _repair_evaluation_batches()
     _repair_case_study()
@@ -727,6 +728,24 @@ def _repair_evaluator():
 
     _repair(Evaluator, "evaluate", "self dataobject", make_evaluate)
     _repair(Collector, "get_data_struct", "self", make_get_data_struct)
+
+
+def _repair_evaluation_of_traditional_models():
+    """Validate the only epoch of a model that has just one (EASE, ItemKNN, ...) whatever ``eval_step`` is.
+
+    RecBole means to, but sets their number of epochs only after it has taken the smaller of the two. The epoch then is
+    neither validated nor saved, and the run ends with the checkpoint missing. Can go when RecBole sets it before.
+    """
+    from recbole.trainer import TraditionalTrainer
+
+    def make_init(original):
+        def init(self, config, model):
+            original(self, config, model)
+            self.eval_step = min(self.eval_step, self.epochs)
+
+        return init
+
+    _repair(TraditionalTrainer, "__init__", "self config model", make_init)
 
 
 def _defines_full_sort_predict(model_class):

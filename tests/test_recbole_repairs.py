@@ -753,6 +753,14 @@ def test_ease_gives_the_known_figures_whatever_the_batches():
     assert results[0] == pytest.approx(EASE_ON_ML_100K, abs=1e-9)
 
 
+@pytest.mark.parametrize("model", ["EASE", "PrunedEASE"])
+def test_a_model_of_one_epoch_is_validated_whatever_the_eval_step(checkerboard, model):
+    options = {"show_progress": False, "state": "ERROR", "eval_step": 5}
+    result = run_recbole(model=model, dataset=checkerboard, config_dict=options, saved=True)
+    assert result == run_recbole(model=model, dataset=checkerboard, config_dict={**options, "eval_step": 1}, saved=True)
+    assert result["best_valid_score"] > 0
+
+
 def test_figures_are_plain_floats(checkerboard):
     result = run_recbole(model="Pop", dataset=checkerboard, config_dict=QUIET, saved=False)
     for figures in (result["best_valid_result"], result["test_result"]):

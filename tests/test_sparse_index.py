@@ -271,7 +271,7 @@ def test_recommends_what_dense_matrices_give(data):
         return
     n = data.draw(st.integers(1, n_items - len(left_out)), "n")
     scores = index.scores(history)
-    np.testing.assert_allclose(scores, naive_scores(index, history), rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(scores, naive_scores(index, history), rtol=1e-7, atol=1e-5)
     found = index.recommend(history, n, mask_history=mask_history, allow=allow, block=block)
     expected = naive_best(scores, n, left_out)
     assert found.items.tolist() == [tokens[position] for position in expected]

@@ -8,7 +8,7 @@ from recbole.quick_start import load_data_and_model
 from scipy.sparse import issparse
 
 from conftest import prepare, write_interactions
-from recbole_sparse_elsa.errors import CheckpointError
+from recbole_sparse_elsa.errors import CheckpointError, OptionError
 
 GRADIENT_MODELS = [
     ("ELSA", {}),
@@ -241,12 +241,33 @@ def test_histories_stay_sparse(checkerboard):
     assert not any("histor" in name for name in run.model.state_dict())
 
 
-@pytest.mark.parametrize("items_per_user, width", [(60, 4096), (8, 256)])
-def test_the_width_follows_the_length_of_the_histories(working_folder, items_per_user, width):
-    interactions = [(f"u{user}", f"i{(user + item) % 70}") for user in range(30) for item in range(items_per_user)]
-    write_interactions(working_folder / "dataset", f"of-{items_per_user}", interactions)
+@pytest.mark.parametrize(
+    "items_per_user, n_items, width, is_sparse",
+    [(60, 70, 4096, True), (30, 300, 256, False), (8, 300, 300, True), (8, 70, 256, False)],
+    ids=["long histories", "short histories", "very short ones", "very short ones of a small catalogue"],
+)
+def test_the_width_follows_the_length_of_the_histories(working_folder, items_per_user, n_items, width, is_sparse):
+    interactions = [
+        (f"u{user}", f"i{(user * n_items // 90 + item) % n_items}") for user in range(90) for item in range(items_per_user)
+    ]
+    write_interactions(working_folder / "dataset", "rings", interactions)
     options = {"embedding_size": "auto", "start_k": "auto", "eval_args": {"split": {"RS": [0.9, 0.0, 0.1]}}}
-    run = prepare("SparseELSA", f"of-{items_per_user}", **options)
+    run = prepare("SparseELSA", "rings", **options)
     assert run.config["embedding_size"] == run.model.item_embedding.embedding_size == width
-    # Few latent dimensions start dense, many with the places that the neighbours choose.
-    assert run.model.item_embedding.is_compact == (width == 4096)
+    assert run.model.item_embedding.is_compact == is_sparse
+    assert (run.config["start"] == "regression") == (width == 300)
+
+
+def test_a_start_from_regression_ranks_before_training_and_is_as_wide_as_the_catalogue(working_folder):
+    interactions = [(f"u{user}", f"i{(4 * user + item) % 300}") for user in range(75) for item in range(8)]
+    write_interactions(working_folder / "dataset", "ring", interactions)
+    options = {"embedding_size": "auto", "start": "regression", "start_k": "auto"}
+    run = prepare("SparseELSA", "ring", **options, eval_args={"split": {"RS": [0.8, 0.1, 0.1]}})
+    width = run.model.item_embedding.embedding_size
+    assert width == run.dataset.item_num - 1
+    # A user's items are eight in a row: those held out stand by the others. Chance would find one of thirty.
+    run.trainer.eval_collector.data_collect(run.train_data)
+    assert run.trainer.evaluate(run.test_data, load_best_model=False)["recall@10"] > 0.5
+    assert prepare("SparseELSA", "ring", **{**options, "embedding_size": width}).config["start"] == "regression"
+    with pytest.raises(OptionError, match=f"embedding_size is 299, but must be auto, or the .* which is {width}, where"):
+        prepare("SparseELSA", "ring", **{**options, "embedding_size": 299})

@@ -1,9 +1,9 @@
-"""The sparse start, against a naive dense computation."""
+"""The sparse starts, against naive dense computations."""
 
 import pytest
 import torch
 
-from recbole_sparse_elsa.core import UserHistories, neighbour_start
+from recbole_sparse_elsa.core import TopKEmbedding, UserHistories, neighbour_start, regression_start
 
 N_USERS, N_ITEMS, WIDTH, NONZEROS = 30, 12, 20, 5
 
@@ -54,3 +54,73 @@ def test_items_with_the_same_users_keep_the_same_places():
     assert (columns[:3] == columns[0]).all() and (columns[3:] == columns[3]).all()
     assert columns[0].tolist() != columns[3].tolist()
     assert len(values[:3].unique()) == 12
+
+
+REG_WEIGHT = 4.3
+
+
+def rows_without_ties():
+    """As `random_rows`, each item with another number of users: no two items are equally near to a third."""
+    rows = random_rows()
+    for item in range(N_ITEMS - 1):
+        rows[:-1, item] = 0
+        rows[torch.randperm(N_USERS - 1, generator=torch.Generator().manual_seed(item))[: 5 + item], item] = 1
+    return rows
+
+
+def dense(column_indices, values):
+    """Embeddings as a matrix, scaled by their own entries, which are the same number before rows get their length."""
+    matrix = torch.zeros(N_ITEMS, N_ITEMS, dtype=torch.float64)
+    for item in range(N_ITEMS):
+        present = column_indices[item] >= 0
+        matrix[item, column_indices[item][present]] = values[item][present].double()
+    return matrix / matrix.diagonal()[:, None]
+
+
+@pytest.mark.parametrize("block_size", [1, 2**25])
+@pytest.mark.parametrize("n_candidates", [3, 64])
+def test_regression_of_each_item_on_the_items_that_share_most_users(monkeypatch, block_size, n_candidates):
+    monkeypatch.setattr("recbole_sparse_elsa.core.sparse_start._BLOCK_SIZE", block_size)
+    monkeypatch.setattr("recbole_sparse_elsa.core.sparse_start._CANDIDATES", n_candidates)
+    rows = rows_without_ties()
+    start = dense(*regression_start(histories_of(rows), 4, REG_WEIGHT))
+
+    gram = (rows.T @ rows).double()
+    expected, solutions, residuals = torch.eye(N_ITEMS, dtype=torch.float64), {}, {}
+    for item in range(N_ITEMS):
+        nearness = gram[item] / (gram.diagonal() + REG_WEIGHT).sqrt()
+        nearness[item] = 0
+        chosen = [other for other in nearness.argsort(descending=True).tolist() if nearness[other] > 0][:n_candidates]
+        system = gram[chosen][:, chosen] + REG_WEIGHT * torch.eye(len(chosen), dtype=torch.float64)
+        solution = torch.linalg.inv(system) @ gram[chosen, item]
+        solutions[item] = dict(zip(chosen, solution.tolist()))
+        residuals[item] = gram[item, item].item() + REG_WEIGHT - (gram[chosen, item] @ solution).item()
+    for item in range(N_ITEMS):
+        correlations = {
+            other: weight * (residuals[other] / residuals[item]) ** 0.5 for other, weight in solutions[item].items()
+        }
+        for other in sorted(correlations, key=correlations.get)[-3:]:
+            expected[item, other] = max(0, correlations[other]) / 0.15
+    torch.testing.assert_close(start, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_regression_on_all_items_gives_the_partial_correlations_of_ease():
+    rows = random_rows()
+    rows[0] = 1  # so that all items share a user
+    start = dense(*regression_start(histories_of(rows), N_ITEMS, REG_WEIGHT))
+    inverse = torch.linalg.inv((rows.T @ rows).double() + REG_WEIGHT * torch.eye(N_ITEMS, dtype=torch.float64))
+    # EASE's weight of i for j is -inverse[i, j] / inverse[j, j].
+    expected = -inverse / (inverse.diagonal()[:, None] * inverse.diagonal()).sqrt() / 0.15
+    expected.fill_diagonal_(1)
+    torch.testing.assert_close(start, expected.clamp(min=0), rtol=1e-4, atol=1e-5)
+
+
+def test_an_item_without_users_is_regressed_on_nothing_and_unlike_all_others():
+    columns, values = regression_start(histories_of(random_rows()), 4, REG_WEIGHT)
+    assert columns[-1].tolist() == [N_ITEMS - 1, -1, -1, -1]
+    assert (columns[:-1] != N_ITEMS - 1).all()
+    # As the layer takes it: rows may have different numbers of entries.
+    layer = TopKEmbedding(N_ITEMS, N_ITEMS, start=(columns, values))
+    assert layer.nonzeros().tolist() == (columns >= 0).sum(dim=1).tolist()
+    similarities = layer() @ layer().T
+    torch.testing.assert_close(similarities[-1], torch.eye(N_ITEMS)[-1])

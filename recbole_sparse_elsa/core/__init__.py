@@ -5,7 +5,7 @@ from recbole_sparse_elsa.core.nonzero_allocation import allocate_nonzeros
 from recbole_sparse_elsa.core.popularity_scales import popularity_scales
 from recbole_sparse_elsa.core.pruning_schedule import SCHEDULES, PruningSchedule
 from recbole_sparse_elsa.core.sparse_autoencoder import SparseAutoencoder
-from recbole_sparse_elsa.core.sparse_start import neighbour_start
+from recbole_sparse_elsa.core.sparse_start import neighbour_start, regression_start
 from recbole_sparse_elsa.core.topk_embedding import TopKEmbedding
 from recbole_sparse_elsa.core.user_histories import UserBatch, UserHistories
 
@@ -22,4 +22,5 @@ __all__ = [
     "embedding_size_report",
     "neighbour_start",
     "popularity_scales",
+    "regression_start",
 ]

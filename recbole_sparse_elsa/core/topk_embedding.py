@@ -39,8 +39,8 @@ class TopKEmbedding(nn.Module):
         float16, shape ``(n_items,)``, above 0: by which the predictions of each item are multiplied. By default they
         are left as they are.
     start : tuple of torch.Tensor, optional
-        Places and values of the non-zeros at the start, as `neighbour_start` returns them: the layer is then in its
-        compact form from the beginning. By default it is dense and Xavier-uniform.
+        Places and values of the non-zeros at the start, as `neighbour_start` and `regression_start` return them: the
+        layer is then in its compact form from the beginning. By default it is dense and Xavier-uniform.
 
     Attributes
     ----------
@@ -75,9 +75,9 @@ class TopKEmbedding(nn.Module):
             nn.init.xavier_uniform_(self.weight)
         else:
             column_indices, values = start
-            self.weight = nn.Parameter(values.flatten())
-            nonzeros = torch.full((n_items,), values.shape[1], device=values.device)
-            self._set_places(nonzeros, column_indices.flatten().int())
+            present = column_indices >= 0
+            self.weight = nn.Parameter(values[present])
+            self._set_places(present.sum(dim=1), column_indices[present].int())
 
     @property
     def is_compact(self) -> bool:

@@ -6,15 +6,18 @@ Reference:
 
 import torch
 
-from recbole_sparse_elsa.core import PruningSchedule, allocate_nonzeros, neighbour_start
+from recbole_sparse_elsa.core import PruningSchedule, allocate_nonzeros, neighbour_start, regression_start
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.model.elsa import ELSA, check_autoencoder_options
 from recbole_sparse_elsa.options import require_number, require_whole_number
 
 # What embedding_size auto stands for. Where users have few items, an item's neighbours are too few to choose its places
-# by, and more latent dimensions fit chance: dense training of few comes first.
+# by, and more latent dimensions fit chance: dense training of few comes first. Where they have fewer still, all training
+# soon fits chance, and starts from a regression that does not.
 _WIDE, _NARROW = 4096, 256
-_LONG_HISTORY = 50
+_LONG_HISTORY, _SHORT_HISTORY = 50, 20
+_STARTS = ("auto", "neighbours", "regression")
+_SCHEDULES_FROM_START_K = ("exponential", "linear")
 
 
 class SparseELSA(ELSA):
@@ -23,8 +26,8 @@ class SparseELSA(ELSA):
     Parameters
     ----------
     config : recbole.config.Config
-        Reads ``k``, ``pruning_schedule``, ``start_k``, ``stage_epochs``, ``stepwise_k``, ``code_size``, ``restart``,
-        ``popularity_exponent`` and ``min_k`` beside ELSA's options.
+        Reads ``k``, ``pruning_schedule``, ``start``, ``start_k``, ``reg_weight``, ``stage_epochs``, ``stepwise_k``,
+        ``code_size``, ``restart``, ``popularity_exponent`` and ``min_k`` beside ELSA's options.
     dataset : recbole.data.dataset.Dataset
         The training interactions.
     """
@@ -52,7 +55,11 @@ class SparseELSA(ELSA):
     def _new_embedding(self, config):
         if not self.starts_sparse(config):
             return super()._new_embedding(config)
-        start = neighbour_start(self.histories, config["embedding_size"], self.pruning_schedule.k_at(0))
+        start_k = self.pruning_schedule.k_at(0)
+        if config["start"] == "regression":
+            start = regression_start(self.histories, start_k, config["reg_weight"])
+        else:
+            start = neighbour_start(self.histories, config["embedding_size"], start_k)
         return super()._new_embedding(config, start)
 
     @classmethod
@@ -63,6 +70,11 @@ class SparseELSA(ELSA):
         require_whole_number(config, "min_k", at_least=1)
         if not isinstance(config["restart"], bool):
             raise OptionError(f"restart is {config['restart']!r}, but must be True or False")
+        if config["start"] not in _STARTS:
+            raise OptionError(f"start is {config['start']!r}, but must be one of {', '.join(_STARTS)}")
+        require_number(config, "reg_weight", above=0)
+        if config["start"] == "regression":
+            _check_regression(config)
         if config["code_size"] is not None:
             _check_code_size(config)
 
@@ -80,7 +92,7 @@ class SparseELSA(ELSA):
 
     @classmethod
     def schedules_of(cls, config) -> list:
-        """As of ELSA: two of them while ``embedding_size`` is auto."""
+        """As of ELSA: one for each length of histories while ``embedding_size`` is auto."""
         return [
             PruningSchedule.create(
                 choice["pruning_schedule"],
@@ -96,32 +108,69 @@ class SparseELSA(ELSA):
     def resolve_options(self, config) -> None:
         """Choose the width and the start where ``embedding_size`` is auto: by the length of the training histories."""
         if config["embedding_size"] != "auto":
+            self._check_regression_width(config)
             return
-        lengths = self.histories.row_pointers.diff()
+        lengths, n_items = self.histories.row_pointers.diff(), self.histories.n_items
         mean_length = lengths.sum().item() / max(1, torch.count_nonzero(lengths).item())
-        wide, narrow = _choices(config)
-        chosen = wide if mean_length >= _LONG_HISTORY else narrow
-        for option in ("embedding_size", "start_k"):
+        chosen, *for_shorter = _choices(config)
+        if for_shorter and mean_length < _LONG_HISTORY:
+            chosen, *for_shorter = for_shorter
+        # A catalogue smaller than the narrow width has no room for the schedule.
+        if for_shorter and mean_length < _SHORT_HISTORY and n_items >= chosen["embedding_size"]:
+            (chosen,) = for_shorter
+        for option in ("embedding_size", "start", "start_k"):
             config[option] = chosen[option]
-        start = "sparse" if self.starts_sparse(config) else "dense"
+        if config["start"] == "regression":
+            config["embedding_size"] = n_items
+        start = config["start"] if self.starts_sparse(config) else "dense"
         self.logger.info(
-            f"embedding_size is {config['embedding_size']} with a {start} start: users have {mean_length:.1f} training "
+            f"embedding_size is {config['embedding_size']}, start is {start}: users have {mean_length:.1f} training "
             "items in the mean"
         )
 
+    def _check_regression_width(self, config):
+        n_items = self.histories.n_items
+        if config["start"] == "regression" and config["embedding_size"] != n_items:
+            raise OptionError(
+                f"embedding_size is {config['embedding_size']}, but must be auto, or the number of items, which is "
+                f"{n_items}, where start is regression"
+            )
+
 
 def _choices(config):
-    """The options, or those that ``embedding_size`` auto stands for: for long histories, and for short ones."""
+    """The options, or those that ``embedding_size`` auto stands for: for long histories, short and still shorter ones.
+
+    The last has as many latent dimensions as there are items, and here the fewest for which it is chosen by itself.
+    """
     if config["embedding_size"] != "auto":
         return [config]
     least_width = 4 * config["k"] if isinstance(config["k"], int) else 0
-    names = ("pruning_schedule", "k", "stage_epochs", "stepwise_k", "start_k")
+    narrow = min(max(_NARROW, least_width), _WIDE)
+    names = ("pruning_schedule", "k", "stage_epochs", "stepwise_k", "start_k", "start")
     options = {name: config[name] for name in names}
+    an_item_each = {**options, "embedding_size": narrow, "start": "regression"}
+    if config["start"] == "regression":
+        return [an_item_each]
     short_start = None if options["start_k"] == "auto" else options["start_k"]
-    return [
-        {**options, "embedding_size": _WIDE},
-        {**options, "embedding_size": min(max(_NARROW, least_width), _WIDE), "start_k": short_start},
+    choices = [
+        {**options, "embedding_size": _WIDE, "start": "neighbours"},
+        {**options, "embedding_size": narrow, "start": "neighbours", "start_k": short_start},
     ]
+    is_possible = config["value_dtype"] != "packed16" and _start_k(an_item_each) is not None
+    return [*choices, an_item_each] if config["start"] == "auto" and is_possible else choices
+
+
+def _check_regression(config):
+    if config["start_k"] is None or config["pruning_schedule"] not in _SCHEDULES_FROM_START_K:
+        raise OptionError(
+            f"start is regression, but must be auto or neighbours with start_k {config['start_k']} and pruning_schedule "
+            f"{config['pruning_schedule']}: it needs a start_k, or auto, and one of {', '.join(_SCHEDULES_FROM_START_K)}"
+        )
+    if config["value_dtype"] == "packed16" and config["embedding_size"] == "auto":
+        raise OptionError(
+            "start is regression, but must be auto or neighbours with value_dtype packed16 unless embedding_size is the "
+            "number of items: their places may not fit"
+        )
 
 
 def _check_code_size(config):
@@ -145,7 +194,7 @@ def _start_k(config):
     if start_k != "auto":
         return start_k
     # The other schedules say themselves where they begin; what is not a number is refused by the schedule.
-    if config["pruning_schedule"] not in ("exponential", "linear") or not all(isinstance(n, int) for n in (k, width)):
+    if config["pruning_schedule"] not in _SCHEDULES_FROM_START_K or not all(isinstance(n, int) for n in (k, width)):
         return None
     # Popular items need room to end with more than k non-zeros.
-    return min(max(4 * k, 128), width)
+    return min(2 * k if config["start"] == "regression" else max(4 * k, 128), width)

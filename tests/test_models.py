@@ -248,7 +248,9 @@ def test_histories_stay_sparse(checkerboard):
 )
 def test_the_width_follows_the_length_of_the_histories(working_folder, items_per_user, n_items, width, is_sparse):
     interactions = [
-        (f"u{user}", f"i{(user * n_items // 90 + item) % n_items}") for user in range(90) for item in range(items_per_user)
+        (f"u{user}", f"i{(user * n_items // 90 + item) % n_items}")
+        for user in range(90)
+        for item in range(items_per_user)
     ]
     write_interactions(working_folder / "dataset", "rings", interactions)
     options = {"embedding_size": "auto", "start_k": "auto", "eval_args": {"split": {"RS": [0.9, 0.0, 0.1]}}}
@@ -269,5 +271,5 @@ def test_a_start_from_regression_ranks_before_training_and_is_as_wide_as_the_cat
     run.trainer.eval_collector.data_collect(run.train_data)
     assert run.trainer.evaluate(run.test_data, load_best_model=False)["recall@10"] > 0.5
     assert prepare("SparseELSA", "ring", **{**options, "embedding_size": width}).config["start"] == "regression"
-    with pytest.raises(OptionError, match=f"embedding_size is 299, but must be auto, or the .* which is {width}, where"):
+    with pytest.raises(OptionError, match=f"embedding_size is 299, but must be auto, or .*, which is {width}, where"):
         prepare("SparseELSA", "ring", **{**options, "embedding_size": 299})

@@ -2,6 +2,7 @@
 
 import math
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -340,12 +341,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_checkpoint(check
     assert os.path.exists(run.trainer.saved_model_file)
 
 
-def test_what_cannot_fit_is_refused_before_training_with_the_options_that_help(checkerboard):
+def test_what_cannot_fit_is_refused_before_training_with_the_options_that_help(checkerboard, monkeypatch):
     with pytest.raises(TrainingError, match="GiB for 40 items, which a smaller embedding_size") as error:
         prepare("SparseELSA", checkerboard, **{**SPARSE, "embedding_size": 10**9, "pruning_schedule": "constant"})
     assert "\n" not in str(error.value)
     with pytest.raises(TrainingError, match="train_batch_size .* or max_output .40. reduces"):
         prepare("SparseELSA", checkerboard, **{**SPARSE, "train_batch_size": 10**12})
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=20_000))
+    regression = {**SPARSE, "embedding_size": 40, "start": "regression", "start_k": 8}
+    # At most 15 of 40 items a user, 60 users: 32 bytes for each pair.
+    with pytest.raises(TrainingError, match=r"are available: .* 0.0 GiB for the items that share users, which start"):
+        prepare("SparseELSA", checkerboard, **regression)
 
 
 def test_popular_items_get_more_nonzeros_at_the_same_mean(checkerboard):

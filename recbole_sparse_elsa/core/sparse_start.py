@@ -70,12 +70,12 @@ def neighbour_start(histories: UserHistories, embedding_size: int, nonzeros: int
 def regression_start(histories: UserHistories, nonzeros: int, reg_weight: float):
     """Item embeddings with a latent dimension for each item, from a ridge regression of every item on its neighbours.
 
-    EASE (Steck, WWW 2019) regresses each item on all others. Here an item ``j`` is regressed on the few items ``S``
-    alone with the largest ``G_ij / sqrt(G_ii + λ)``, where ``G = XᵀX`` counts shared users: ``b = (G_SS + λ I)⁻¹ G_Sj``,
-    with the residual ``r_j = G_jj + λ - G_jS b``. The cost follows the pairs of items that share users, and no items x
-    items matrix is made. The embedding of ``j`` has ``b_i sqrt(r_i / r_j)``, the partial correlation of ``i`` and ``j``,
-    at the dimension of ``i``, for the largest above 0, and a constant at its own. So do items with few users, whose
-    correlations λ makes small, have small cosines with all others.
+    EASE (Steck, WWW 2019) regresses each item on all others. Here an item ``j`` is regressed on those few items ``S``
+    alone that have the largest ``G_ij / sqrt(G_ii + λ)``, where ``G = XᵀX`` counts shared users: ``b = (G_SS + λ I)⁻¹
+    G_Sj``, with the residual ``r_j = G_jj + λ - G_jS b``. The cost follows the pairs of items that share users, and no
+    items x items matrix is made. The embedding of ``j`` has ``b_i sqrt(r_i / r_j)``, the partial correlation of ``i``
+    and ``j``, at the dimension of ``i``, for the largest above 0, and a constant at its own. So do items with few users,
+    whose correlations λ makes small, have small cosines with all others.
 
     Rows are long, so that the steps of an optimiser turn them little: where histories are short, training as from a
     random start would soon have learnt chance.

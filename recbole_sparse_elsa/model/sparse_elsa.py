@@ -12,8 +12,8 @@ from recbole_sparse_elsa.model.elsa import ELSA, check_autoencoder_options
 from recbole_sparse_elsa.options import require_number, require_whole_number
 
 # What embedding_size auto stands for. Where users have few items, an item's neighbours are too few to choose its places
-# by, and more latent dimensions fit chance: dense training of few comes first. Where they have fewer still, all training
-# soon fits chance, and starts from a regression that does not.
+# by, and more latent dimensions fit chance: dense training of few comes first. Where they have fewer still, training
+# from a random start soon fits chance, and a regularised regression is the better start.
 _WIDE, _NARROW = 4096, 256
 _LONG_HISTORY, _SHORT_HISTORY = 50, 20
 _STARTS = ("auto", "neighbours", "regression")
@@ -163,13 +163,14 @@ def _choices(config):
 def _check_regression(config):
     if config["start_k"] is None or config["pruning_schedule"] not in _SCHEDULES_FROM_START_K:
         raise OptionError(
-            f"start is regression, but must be auto or neighbours with start_k {config['start_k']} and pruning_schedule "
-            f"{config['pruning_schedule']}: it needs a start_k, or auto, and one of {', '.join(_SCHEDULES_FROM_START_K)}"
+            f"start is regression, but must be auto or neighbours with start_k {config['start_k']} and "
+            f"pruning_schedule {config['pruning_schedule']}: it needs a start_k, or auto, and one of "
+            f"{', '.join(_SCHEDULES_FROM_START_K)}"
         )
     if config["value_dtype"] == "packed16" and config["embedding_size"] == "auto":
         raise OptionError(
-            "start is regression, but must be auto or neighbours with value_dtype packed16 unless embedding_size is the "
-            "number of items: their places may not fit"
+            "start is regression, but must be auto or neighbours with value_dtype packed16 unless embedding_size is "
+            "the number of items: their places may not fit"
         )
 
 

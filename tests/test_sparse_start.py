@@ -104,7 +104,10 @@ def test_regression_of_each_item_on_the_items_that_share_most_users(monkeypatch,
     torch.testing.assert_close(start, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_regression_on_all_items_gives_the_partial_correlations_of_ease():
+@pytest.mark.parametrize("n_candidates", [2, 64])
+def test_regression_on_all_items_gives_the_partial_correlations_of_ease(monkeypatch, n_candidates):
+    # Where an item is to keep more entries than that, it is regressed on as many.
+    monkeypatch.setattr("recbole_sparse_elsa.core.sparse_start._CANDIDATES", n_candidates)
     rows = random_rows()
     rows[0] = 1  # so that all items share a user
     start = dense(*regression_start(histories_of(rows), N_ITEMS, REG_WEIGHT))

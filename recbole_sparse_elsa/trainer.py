@@ -113,7 +113,7 @@ class PruningTrainer(Trainer):
                 os.remove(self._resume_file)
         layer = self.model.item_embedding
         has_scale = layer.output_scale is not None
-        report = embedding_size_report(self._mean_nonzeros(), layer.shape.tolist(), layer.value_dtype, has_scale)
+        report = embedding_size_report(layer.nonzeros(), layer.shape.tolist(), layer.value_dtype, has_scale)
         self.logger.info(set_color("item embeddings", "blue") + f": {report}")
         return result
 
@@ -145,11 +145,15 @@ class PruningTrainer(Trainer):
         nonzeros = self.model.nonzeros_at(epoch_idx)
         restart = layer.initial_weight is not None
         if (layer.nonzeros() > nonzeros).any():
-            if self.model.code_size is not None and not layer.is_pruned:
-                autoencoder = self._fit_autoencoder(nonzeros, show_progress)
+            if self.model.code_size is not None and (layer.nonzeros() == layer.embedding_size).all():
+                if layer.is_compact:
+                    self._change_layer(layer.expand)
+                code_nonzeros = self.model.code_nonzeros_at(epoch_idx)
+                autoencoder = self._fit_autoencoder(code_nonzeros, show_progress)
                 # Moments were taken along the former dimensions.
                 self.optimizer.state.clear()
-                self._change_layer(lambda: self.model.replace_item_embeddings(autoencoder, nonzeros))
+                self._change_layer(lambda: self.model.replace_item_embeddings(autoencoder, code_nonzeros))
+                nonzeros = self.model.nonzeros_at(epoch_idx)
             if self._is_distributed:
                 # Machines that round otherwise would keep other entries.
                 distributed.broadcast(layer.weight.detach(), src=0)

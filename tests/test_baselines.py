@@ -277,12 +277,6 @@ def test_a_checkpoint_of_another_model_or_other_data_is_refused_in_one_line(rand
         ("ImplicitALS", {"alpha": -1}, "alpha is -1, but must be"),
         ("ImplicitALS", {"iterations": 0}, "iterations is 0, but must be"),
         ("ELSASAE", {"k": 513}, r"k is 513, but must lie in \[1, code_size\], and code_size is 512"),
-        (
-            "ELSASAE",
-            {"code_size": 4097, "value_dtype": "packed16"},
-            "value_dtype is packed16, but must be .* for item embeddings wider than 4096, and theirs is 4097",
-        ),
-        ("ELSA", {"value_dtype": "packed16"}, "packed16, but must be float32, float16 or int8: ELSA stores no places"),
         ("ELSASAE", {"code_size": 0}, "code_size is 0, but must be"),
         ("ELSASAE", {"autoencoder_epochs": 0}, "autoencoder_epochs is 0, but must be"),
         ("ELSASAE", {"autoencoder_batch_size": 0}, "autoencoder_batch_size is 0, but must be"),

@@ -19,7 +19,7 @@ import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import IndexFileError, OptionError
 from recbole_sparse_elsa.index import SparseIndex
 
-ENCODINGS = ("float32", "float16", "int8", "packed16")
+ENCODINGS = ("float32", "float16", "int8", "int4")
 
 
 def item_embeddings(n_items, embedding_size, k, seed=0):
@@ -59,7 +59,7 @@ def test_gives_back_what_was_saved(working_folder, data):
     counts = st.lists(st.integers(0, 2**40), min_size=n_items, max_size=n_items)
     popularity = data.draw(st.none() | counts)
     scale = 0.0 if popularity is None else data.draw(st.floats(0, 9))
-    encoding = data.draw(st.sampled_from(ENCODINGS if embedding_size <= 4096 else ENCODINGS[:-1]))
+    encoding = data.draw(st.sampled_from(ENCODINGS))
     index = SparseIndex(matrix, names, encoding=encoding, popularity=popularity, popularity_scale=scale)
     index.save("an.index")
     loaded = SparseIndex.load("an.index")
@@ -70,9 +70,9 @@ def test_gives_back_what_was_saved(working_folder, data):
     assert sorted(os.listdir()) == ["again.index", "an.index"]
 
 
-@pytest.mark.parametrize("encoding, most", [("float32", 100), ("float16", 68), ("int8", 52), ("packed16", 36)])
+@pytest.mark.parametrize("encoding, most", [("float32", 100), ("float16", 68), ("int8", 52), ("int4", 32)])
 def test_size_without_the_tokens(encoding, most):
-    """k = 16, d = 4,096: 4 + 2, 2 + 2, 1 + 2 or 2 bytes a non-zero, and 4 more an item for everything else."""
+    """k = 16, d = 4,096: 4 + 2, 2 + 2, 1 + 2 bytes or 14 bits a non-zero, and 4 bytes more an item for the rest."""
     n_items = 20_000
     names = tokens(n_items)
     popularity = np.arange(n_items) * 700  # more than two bytes hold
@@ -84,17 +84,18 @@ def test_size_without_the_tokens(encoding, most):
     assert os.path.getsize("an.index") - n_token_bytes <= most * n_items
 
 
-def test_a_packed_nonzero_by_hand():
-    """9 bits for 300 latent dimensions, which leave 7 for the value: 63 steps of either sign, and 63 more."""
+def test_int4_by_hand():
+    """Two columns of 300 have 7 lower bits each, and one has 8; the lowest bit comes first."""
     rows = csr_matrix(([2.0, -1.0, 5.0], ([0, 0, 2], [1, 299, 0])), shape=(3, 300))
-    SparseIndex(rows, tokens(3), encoding="packed16").save("an.index")
+    SparseIndex(rows, tokens(3), encoding="int4").save("an.index")
     with open("an.index", "rb") as file:
         header, data = header_of(file.read())
-    start, end = header["values"]["data_offsets"]
-    packed = np.frombuffer(data[start:end], dtype="<u2")
-    assert "columns" not in header and packed.tolist() == [(1 << 7) + 126, (299 << 7) + 63 - 32, 126]
+    array = {name: data[slice(*header[name]["data_offsets"])] for name in header if name != "__metadata__"}
+    assert array["values"].hex() == "e3e0"  # 7 + 7 and 7 - 4, 7 + 7
+    bits = "1001" + "10" + "1000000" + "1101010" + "00000000" + "0000"  # 1 and 299 = 2 * 128 + 43; 0
+    assert array["columns"] == int(bits, 2).to_bytes(4, "big") and array["row_lengths"] == bytes([2, 0, 1])
     decoded = SparseIndex.load("an.index").item_embeddings.toarray()
-    np.testing.assert_allclose(decoded[0, [1, 299]], np.array([63, -32]) / np.hypot(63, 32), rtol=1e-6)
+    np.testing.assert_allclose(decoded[0, [1, 299]], np.array([7, -4]) / np.hypot(7, 4), rtol=1e-6)
     assert decoded[2, 0] == 1 and np.count_nonzero(decoded) == 3
 
 
@@ -179,14 +180,14 @@ def test_a_safetensors_file_of_something_else():
 
 
 @pytest.mark.parametrize(
-    "version, remedy", [("3", "a newer recbole_sparse_elsa can read it"), ("1", "make it again with sparse-elsa index")]
+    "version, remedy", [("4", "a newer recbole_sparse_elsa can read it"), ("2", "make it again with sparse-elsa index")]
 )
 def test_another_version_of_the_format(version, remedy):
     header, data = header_of(saved())
     header["__metadata__"].update(format_version=version, package_version="7.8.9")
     error = error_of(file_of(header, data))
     assert f"recbole_sparse_elsa 7.8.9 wrote it in version {version} of the format" in error
-    assert "this version reads 2" in error and remedy in error
+    assert "this version reads 3" in error and remedy in error
 
 
 def test_the_file_says_which_version_wrote_it():
@@ -246,14 +247,16 @@ def test_wrong_contents_with_the_right_checksum(change, said):
     "change, said",
     [
         (lambda header, data: (header["values"].update(dtype="U32") or header, data), "type 'U32'"),
-        (lambda header, data: _change(header, data, "values", 0, b"\xff\xff"), "column is beyond"),
-        (lambda header, data: _change(header, data, "values", 2, b"\0\0"), "do not rise"),
-        (lambda header, data: (header["__metadata__"].update(embedding_size="4097") or header, data), "size is 4097"),
-        (lambda header, data: (header["values"].update(dtype="F16") or header, data), "columns are missing"),
+        (lambda header, data: _change(header, data, "values", 0, b"\xff"), "a value is beyond 7"),
+        (lambda header, data: _change(header, data, "columns", 0, b"\0"), "as many columns as values"),
+        (lambda header, data: (header["columns"].update(dtype="U16") or header, data), "columns is not where"),
+        (lambda header, data: _change(header, data, "row_lengths", 0, b"\x09"), "as many values as there are"),
+        (lambda header, data: _change(header, data, "row_lengths", 0, b"\x00\x06"), "as many bits as there are"),
+        (lambda header, data: (header["__metadata__"].update(embedding_size="9") or header, data), "as many bits"),
     ],
 )
-def test_wrong_packed_contents_with_the_right_checksum(change, said):
-    contents = file_of(*change(*header_of(saved(encoding="packed16"))))
+def test_wrong_int4_contents_with_the_right_checksum(change, said):
+    contents = file_of(*change(*header_of(saved(encoding="int4"))))
     assert said in error_of(contents)
 
 

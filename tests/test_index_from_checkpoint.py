@@ -85,19 +85,19 @@ def test_elsa_sae(checkerboard):
 
 def test_codes_that_training_went_on_from(checkerboard):
     codes = {"code_size": 24, "restart": False, "autoencoder_epochs": 5}
-    run = trained("SparseELSA", checkerboard, **codes, value_dtype="packed16")
-    index = index_from_checkpoint(run.checkpoint, "packed16")
-    assert index.embedding_size == 24 and index.encoding == "packed16"
+    run = trained("SparseELSA", checkerboard, **codes, value_dtype="int4")
+    index = index_from_checkpoint(run.checkpoint, "int4")
+    assert index.embedding_size == 24 and index.encoding == "int4"
     # The model rounds for its scores what the index rounds to hold it.
     assert_same_ranking(run, index, list(range(1, 61)), 5)
 
 
-@pytest.mark.parametrize("encoding", ["float16", "int8", "packed16"])
+@pytest.mark.parametrize("encoding", ["float16", "int8", "int4"])
 def test_the_encoding_is_the_callers_choice(checkerboard, encoding):
     run = trained("SparseELSA", checkerboard)
     assert index_from_checkpoint(run.checkpoint, encoding).encoding == encoding
-    with pytest.raises(OptionError, match="encoding is 'int4'"):
-        index_from_checkpoint(run.checkpoint, "int4")
+    with pytest.raises(OptionError, match="encoding is 'int2'"):
+        index_from_checkpoint(run.checkpoint, "int2")
 
 
 @pytest.mark.parametrize("model", ["ELSA", "EASE"])

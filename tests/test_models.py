@@ -17,8 +17,9 @@ GRADIENT_MODELS = [
     ("SparseELSA", {"restart": False}),
     ("SparseELSA", {"embedding_form": "compact"}),
     ("SparseELSA", {"start_k": 8}),
-    ("SparseELSA", {"popularity_scale": 0.5, "value_dtype": "packed16"}),
+    ("SparseELSA", {"popularity_scale": 0.5, "value_dtype": "int4"}),
     ("SparseELSA", {"code_size": 24, "restart": False, "autoencoder_epochs": 20, "popularity_exponent": 0.5}),
+    ("SparseELSA", {"code_size": 24, "restart": False, "autoencoder_epochs": 20, "regression_share": 0.25, "k": 8}),
     ("ELSASAE", {"k": 4, "code_size": 12, "autoencoder_epochs": 50}),
 ]
 TRADITIONAL_MODELS = [
@@ -103,7 +104,7 @@ def test_item_embeddings_have_k_nonzeros_and_norm_one(checkerboard, name, option
     run.trainer.fit(run.train_data, run.valid_data)
     embeddings = run.model.item_embedding()
     k = run.config["k"] or run.config["embedding_size"]
-    assert embeddings.shape == (40, run.config["code_size"] or 16)
+    assert embeddings.shape == (40, (run.config["code_size"] or 16) + run.model.regression_size)
     assert ((embeddings != 0).sum(dim=1) == k).all()
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(40))
 
@@ -162,8 +163,8 @@ def test_every_model_but_the_neighbours_reports_its_bytes_per_item(checkerboard,
     else:
         k = run.config["k"] or 16
         scale = 2 if run.config["popularity_scale"] else 0
-        if run.config["value_dtype"] == "packed16":
-            assert run.model.bytes_per_item() == 2 * k + 2 + scale
+        if run.config["value_dtype"] == "int4":
+            assert k + scale < run.model.bytes_per_item() < 2 * k + 2 + scale
         else:
             assert run.model.bytes_per_item() == (8 * k if k != 16 else 4 * 16) + scale
 

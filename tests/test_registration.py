@@ -214,10 +214,10 @@ DENSE_START = {"embedding_size": 256, "start_k": None}
         ({"start": "random"}, "start is 'random', but must be one of auto, neighbours, regression"),
         ({"start": "regression", "start_k": None}, "start is regression, but must be .* with start_k None"),
         ({"start": "regression", "pruning_schedule": "constant"}, "start is regression, .* pruning_schedule constant"),
-        ({"start": "regression", "value_dtype": "packed16"}, "start is regression, .* value_dtype packed16 unless"),
+        ({"regression_share": 0.5}, "regression_share is 0.5, but must be 0 without a code_size"),
+        ({"regression_share": 1}, "regression_share is 1, but must be a finite number at least 0 and below 1"),
         ({"reg_weight": 0}, "reg_weight is 0, but must be a finite number above 0"),
-        ({"value_dtype": "int4"}, "value_dtype is 'int4', but must be one of float32, float16, int8, packed16"),
-        ({"value_dtype": "packed16", "embedding_size": 4097}, "value_dtype is packed16, .* 4096, and theirs is 4097"),
+        ({"value_dtype": "int2"}, "value_dtype is 'int2', but must be one of float32, float16, int8, int4"),
         ({"code_size": 512}, "code_size is 512, but must be none unless training starts dense"),
         (
             {**DENSE_START, "code_size": 512, "pruning_schedule": "constant"},

@@ -247,8 +247,8 @@ def test_benchmark_writes_tables_and_plots(capsys):
     shapes = {(row[0], row[1], row[2]) for row in rows}
     assert shapes == {("400", "4", "5"), ("900", "4", "5"), ("400", "8", "5"), ("400", "4", "10")}
     assert all(float(row[4]) <= float(row[5]) for row in rows)
-    encodings = [row for row in rows_of(printed) if row[0] in ("float32", "float16", "int8", "packed16")]
-    assert [row[0] for row in encodings] == ["float32", "float16", "int8", "packed16"] and float(encodings[0][2]) == 0
+    encodings = [row for row in rows_of(printed) if row[0] in ("float32", "float16", "int8", "int4")]
+    assert [row[0] for row in encodings] == ["float32", "float16", "int8", "int4"] and float(encodings[0][2]) == 0
     sizes = [float(row[4]) for row in encodings]
     assert sizes[0] - sizes[1] == pytest.approx(2 * 4, abs=0.2) and sizes[1] - sizes[2] == pytest.approx(4, abs=0.2)
     files = os.listdir("out")

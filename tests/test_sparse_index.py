@@ -171,9 +171,8 @@ def test_popular_items_need_their_popularity():
         (
             csr_matrix(np.eye(2)),
             {"encoding": "float8"},
-            "encoding is 'float8', but must be float32, float16, int8, packed16",
+            "encoding is 'float8', but must be float32, float16, int8, int4",
         ),
-        (csr_matrix((2, 4097)), {"encoding": "packed16"}, "packed16 and .* 4097 latent dimensions, .* more than 4096"),
         (csr_matrix(np.eye(2)), {"popularity": [1, -1]}, "popularity must be 2 whole numbers of at least 0"),
         (csr_matrix(np.eye(2)), {"popularity": [1.5, 1]}, "popularity must be"),
         (csr_matrix(np.eye(2)), {"popularity": [1, 2, 3]}, "popularity must be"),
@@ -215,18 +214,9 @@ def test_float32_rows_of_norm_1_keep_their_very_values():
     assert (first.item_embeddings != second.item_embeddings).nnz == 0
 
 
-@pytest.mark.parametrize("encoding, most", [("float16", 2**-11), ("int8", 0.6 / 127)])
+@pytest.mark.parametrize("encoding, most", [("float16", 2**-11), ("int8", 0.6 / 127), ("int4", 0.6 / 7)])
 def test_encodings_round(encoding, most):
-    assert_encoding_rounds(encoding, 70_000, most)
-
-
-@pytest.mark.parametrize("embedding_size, steps", [(256, 127), (257, 63), (512, 63), (4096, 7)])
-def test_packed_encoding_rounds_to_the_steps_that_the_width_leaves(embedding_size, steps):
-    assert_encoding_rounds("packed16", embedding_size, 0.6 / steps)
-
-
-def assert_encoding_rounds(encoding, embedding_size, most):
-    rows = random_array((200, embedding_size), density=14 / embedding_size, rng=np.random.default_rng(0), format="csr")
+    rows = random_array((200, 70_000), density=14 / 70_000, rng=np.random.default_rng(0), format="csr")
     tokens = [str(position) for position in range(200)]
     exact = SparseIndex(rows, tokens).item_embeddings
     encoded = SparseIndex(rows, tokens, encoding=encoding)
@@ -254,7 +244,7 @@ def test_recommends_what_dense_matrices_give(data):
     rows = item_embeddings(n_items, data.draw(st.sampled_from([2, 9, 30])), data.draw(st.integers(1, 5)), rng)
     tokens = [f"i{position}" for position in range(n_items)]
     scale, counts = data.draw(st.sampled_from([0, 0.25, 1]), "popularity_scale"), rng.integers(0, 500, n_items)
-    encoding = data.draw(st.sampled_from(["float32", "float16", "int8", "packed16"]))
+    encoding = data.draw(st.sampled_from(["float32", "float16", "int8", "int4"]))
     index = SparseIndex(rows, tokens, encoding=encoding, popularity=counts, popularity_scale=scale)
     some = st.lists(st.sampled_from(tokens), max_size=n_items)
     history = data.draw(st.lists(st.sampled_from(tokens), min_size=1, max_size=n_items), "history")

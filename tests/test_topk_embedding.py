@@ -60,27 +60,28 @@ def rounded_by_numpy(embeddings, value_dtype, largest=127):
 
 
 @pytest.mark.parametrize(
-    "value_dtype, width, value_bytes, nonzero_bytes, steps",
+    "value_dtype, width, value_bytes, bytes_once_pruned, steps",
     [
-        ("float16", 256, 2, 3, None),
-        ("float16", 257, 2, 4, None),
-        ("int8", 256, 1, 2, 127),
-        ("int8", 257, 1, 3, 127),
-        # 16 bits less those that the place needs, one of them for the sign.
-        ("packed16", 256, 2, 2, 127),
-        ("packed16", 257, 2, 2, 63),
-        ("packed16", 4096, 2, 2, 7),
+        # 1 to 5 non-zeros, 3 in the mean, with 1 byte or 2 for each place, and 2 for the length of the row.
+        ("float16", 256, 2, 3 * 3 + 2, None),
+        ("float16", 257, 2, 3 * 4 + 2, None),
+        ("int8", 256, 1, 3 * 2 + 2, 127),
+        ("int8", 257, 1, 3 * 3 + 2, 127),
+        # Lower bits of all places of a row, and its upper parts: 8 + 1, 14 + 3, 18 + 6, 24 + 7 and 25 + 12 bits.
+        ("int4", 256, 0.5, 3 / 2 + 118 / 5 / 8 + 2, 7),
+        # 3 + 2 and 4 + 4 bits, and three bitmaps.
+        ("int4", 9, 0.5, 3 / 2 + (5 + 8 + 9 + 9 + 9) / 5 / 8 + 2, 7),
     ],
 )
 @both_forms
 def test_small_types_round_what_users_are_scored_from_and_count_all_bytes(
-    compact, value_dtype, width, value_bytes, nonzero_bytes, steps
+    compact, value_dtype, width, value_bytes, bytes_once_pruned, steps
 ):
     layer = layer_with(torch.randn(5, width, generator=torch.Generator().manual_seed(2)), compact)
     layer.value_dtype = value_dtype
     assert layer.bytes_per_item() == value_bytes * width
     layer.prune(torch.tensor([1, 2, 3, 4, 5]))
-    assert layer.bytes_per_item() == 3 * nonzero_bytes + 2
+    assert layer.bytes_per_item() == pytest.approx(bytes_once_pruned, rel=1e-12)
     rows = random_rows(6, 5)
     rounded = torch.from_numpy(rounded_by_numpy(layer().detach().numpy(), value_dtype, steps))
     torch.testing.assert_close(layer.encode(batch_of(rows)), rows @ rounded)
@@ -94,6 +95,21 @@ def test_gradient_reaches_only_the_support():
     layer.nmse_loss(batch_of(random_rows(6, 5))).backward()
     assert (layer.weight.grad[~layer.support] == 0).all()
     assert (layer.weight.grad[layer.support] != 0).any()
+
+
+def test_further_dimensions_stand_beside_those_of_the_compact_form():
+    layer = layer_with([[3.0, 0.0, 1.0], [0.0, 2.0, 5.0]], compact=True)
+    layer.prune(2)
+    with pytest.raises(RuntimeError, match="only a layer in its compact form"):
+        layer_with(torch.rand(2, 3)).append_dimensions(4, torch.tensor([[0], [1]]), torch.ones(2, 1))
+    layer.append_dimensions(4, torch.tensor([[0, 3], [1, -1]]), torch.tensor([[6.0, 7.0], [8.0, 0.0]]))
+    expected = torch.tensor([[3.0, 0, 1, 6, 0, 0, 7], [0, 2, 5, 0, 8, 0, 0]])
+    torch.testing.assert_close(layer(), torch.nn.functional.normalize(expected, dim=1))
+    assert layer.nonzeros().tolist() == [4, 3] and layer.embedding_size == 7 and layer.shape.tolist() == [2, 7]
+    assert layer.column_indices.tolist() == [0, 2, 3, 6, 1, 2, 4]
+    other = TopKEmbedding(2, 3)
+    other.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(other(), layer())
 
 
 def test_compact_form_holds_the_nonzeros_only():

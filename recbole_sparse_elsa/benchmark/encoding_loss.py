@@ -12,7 +12,7 @@ from recbole_sparse_elsa.checkpoint import read_checkpoint
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
 from recbole_sparse_elsa.index import SparseIndex
-from recbole_sparse_elsa.index.encoding import ENCODINGS, MOST_PACKED_DIMENSIONS, smallest_unsigned
+from recbole_sparse_elsa.index.encoding import ENCODINGS, smallest_unsigned
 from recbole_sparse_elsa.index.from_checkpoint import find_data, index_from_checkpoint
 
 _K = 16
@@ -32,7 +32,7 @@ class EncodingLoss:
     Attributes
     ----------
     encoding : str
-        float32, float16, int8 or packed16.
+        float32, float16, int8 or int4.
     ndcg : float
         NDCG@100 on the test data.
     loss : float
@@ -97,8 +97,6 @@ def encoding_losses(checkpoint=None, data_path=None) -> EncodingLosses:
             trainer = create_trainer(config, data.train_data)
             rows = []
             for encoding in ENCODINGS:
-                if encoding == "packed16" and index.embedding_size > MOST_PACKED_DIMENSIONS:
-                    continue
                 encoded = SparseIndex(
                     index.item_embeddings,
                     index.item_tokens,

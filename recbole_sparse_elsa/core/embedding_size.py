@@ -1,73 +1,93 @@
 """The size of item embeddings, counted in the same way for every model."""
 
-VALUE_DTYPES = ("float32", "float16", "int8", "packed16")
-# With fewer than 4 bits, 7 steps of either sign, a value says hardly more than its sign.
-_FEWEST_VALUE_BITS = 4
-MOST_PACKED_DIMENSIONS = 2 ** (16 - _FEWEST_VALUE_BITS)
+import torch
+
+# Bits of a value by type.
+_VALUE_BITS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
+VALUE_DTYPES = tuple(_VALUE_BITS)
 
 
-def packed_value_bits(embedding_size: int) -> int:
-    """Bits of a value in packed16: those of 16 that its place, below ``embedding_size``, leaves."""
-    return 16 - (embedding_size - 1).bit_length()
-
-
-def rounding_steps(value_dtype: str, embedding_size: int):
-    """Of how many equal steps the largest value of a row is; None if the type is not one of equal steps.
+def rounding_steps(value_dtype: str):
+    """Of how many equal steps the largest value of a row is: 127 or 7; None if the type is not one of equal steps.
 
     Parameters
     ----------
-    value_dtype : {"float32", "float16", "int8", "packed16"}
+    value_dtype : {"float32", "float16", "int8", "int4"}
         Of the values.
-    embedding_size : int
-        Number of columns, at most 4,096 for packed16.
     """
-    if value_dtype == "packed16":
-        return 2 ** (packed_value_bits(embedding_size) - 1) - 1
-    return 127 if value_dtype == "int8" else None
+    return 2 ** (_VALUE_BITS[value_dtype] - 1) - 1 if value_dtype.startswith("int") else None
 
 
-def bytes_per_item(
-    nonzeros_per_item: float, embedding_size: int, value_dtype: str = "float32", has_scale: bool = False
-) -> float:
+def place_bits(nonzeros: torch.Tensor, embedding_size: int) -> tuple:
+    """How many bits say in which columns the non-zeros of a row stand, in int4: an Elias-Fano list or a bitmap.
+
+    Elias (Efficient storage and retrieval by content and address of static files, Journal of the ACM 1974): of k rising
+    numbers below d the lower ``l = floor(log2(d / k))`` bits are written as they are, and the upper ones as a string in
+    which the i-th number (from 0) sets the bit at its upper part plus i. Where one bit for each of the d columns is not
+    more, that takes its place.
+
+    Parameters
+    ----------
+    nonzeros : torch.Tensor
+        int64, any shape: the number of non-zeros k of each row, in [0, embedding_size].
+    embedding_size : int
+        Number of columns d.
+
+    Returns
+    -------
+    lower_bits : torch.Tensor
+        int64, same shape: the lower bits of each place; 0 for a bitmap.
+    upper_bits : torch.Tensor
+        int64, same shape: the length of the row's string of upper parts, or of its bitmap.
+    """
+    lower = torch.frexp((embedding_size // nonzeros.clamp(min=1)).double()).exponent.long().sub(1).clamp(min=0)
+    upper = nonzeros + ((embedding_size - 1) >> lower)
+    is_bitmap = nonzeros * lower + upper >= embedding_size
+    upper = torch.where(is_bitmap, embedding_size, upper) * (nonzeros > 0)
+    return lower.masked_fill(is_bitmap, 0), upper
+
+
+def bytes_per_item(nonzeros, embedding_size: int, value_dtype: str = "float32", has_scale: bool = False) -> float:
     """Mean size of an item embedding in bytes: that of its values and, unless no row has a zero, of their places.
 
     With float32 this is how the paper counts vector sizes (method page, section 3): 4 bytes a value and 4 more for its
-    column index; row pointers are left out. With the smaller types everything is counted: 2 bytes a value or 1, the
-    smallest unsigned column index that there can be (2 bytes from a width of 257 to 65,536), and 2 bytes for the length
-    of the row. int8 and packed16 need no scale, since rows have norm 1. With packed16 a non-zero takes 2 bytes in all:
-    its place the bits that it needs, and its value the others.
+    column index; row pointers are left out. With the smaller types everything is counted: a value, its place, and 2
+    bytes for the length of the row. A place takes the smallest unsigned integer that there can be (2 bytes from a width
+    of 257 to 65,536), or with int4 fewer bits, see `place_bits`. int8 and int4 need no scale, since rows have norm 1.
 
     Parameters
     ----------
-    nonzeros_per_item : float
-        Mean number of non-zeros, in [0, embedding_size].
+    nonzeros : torch.Tensor or float
+        Number of non-zeros of each item, in [0, embedding_size], shape ``(n_items,)``; or one number for all, which
+        with float32, float16 and int8 may be their mean.
     embedding_size : int
         Number of columns.
-    value_dtype : {"float32", "float16", "int8", "packed16"}
+    value_dtype : {"float32", "float16", "int8", "int4"}
         Of the values.
     has_scale : bool
         Whether each item has a scale in float16 beside its embedding, which takes 2 bytes more.
     """
-    scale_bytes = 2 if has_scale else 0
-    value_bytes, index_bytes, row_bytes = 4, 4, 0
-    if value_dtype != "float32":
-        value_bytes, row_bytes = {"float16": 2, "int8": 1, "packed16": 2}[value_dtype], 2
-        index_bytes = next(size for size in (1, 2, 4) if embedding_size <= 256**size)
-        if value_dtype == "packed16":
-            index_bytes = 0
-    if nonzeros_per_item == embedding_size:
-        return float(value_bytes * embedding_size + scale_bytes)
-    return (value_bytes + index_bytes) * nonzeros_per_item + row_bytes + scale_bytes
+    nonzeros = torch.as_tensor(nonzeros)
+    value_bytes, scale_bytes = _VALUE_BITS[value_dtype] / 8, 2 if has_scale else 0
+    if (nonzeros == embedding_size).all():
+        return value_bytes * embedding_size + scale_bytes
+    mean = nonzeros.double().mean().item()
+    if value_dtype == "float32":
+        return (value_bytes + 4) * mean + scale_bytes
+    if value_dtype == "int4":
+        lower_bits, upper_bits = place_bits(nonzeros, embedding_size)
+        places = (nonzeros * lower_bits + upper_bits).double().mean().item() / 8
+    else:
+        places = mean * next(size for size in (1, 2, 4) if embedding_size <= 256**size)
+    return value_bytes * mean + places + 2 + scale_bytes
 
 
-def embedding_size_report(
-    nonzeros_per_item: float, shape, value_dtype: str = "float32", has_scale: bool = False
-) -> str:
-    """A line on the size of item embeddings whose dense matrix has this shape (items, columns), for the log."""
+def embedding_size_report(nonzeros, shape, value_dtype: str = "float32", has_scale: bool = False) -> str:
+    """A line for the log on the size of item embeddings whose dense matrix has this shape; see `bytes_per_item`."""
     n_items, embedding_size = shape
-    size = bytes_per_item(nonzeros_per_item, embedding_size, value_dtype, has_scale)
+    size = bytes_per_item(nonzeros, embedding_size, value_dtype, has_scale)
     dense_size = bytes_per_item(embedding_size, embedding_size, value_dtype, has_scale)
     return (
-        f"{nonzeros_per_item:g} non-zeros per item, {size:g} bytes per item, {size / dense_size:.4g} of the dense "
-        f"{n_items} x {embedding_size} matrix ({dense_size:g} bytes per item)"
+        f"{torch.as_tensor(nonzeros).double().mean().item():g} non-zeros per item, {size:g} bytes per item, "
+        f"{size / dense_size:.4g} of the dense {n_items} x {embedding_size} matrix ({dense_size:g} bytes per item)"
     )

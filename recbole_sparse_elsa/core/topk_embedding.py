@@ -31,10 +31,10 @@ class TopKEmbedding(nn.Module):
         Number of items (rows).
     embedding_size : int
         Width d of the embeddings (columns, latent dimensions).
-    value_dtype : {"float32", "float16", "int8", "packed16"}
+    value_dtype : {"float32", "float16", "int8", "int4"}
         To which the entries of the scaled rows are rounded when users are scored, as they are when the embeddings are
-        stored in this type; int8 and packed16 are multiples of a step, 1/127 of the row's largest for int8, scaled to
-        norm 1 again (see `rounding_steps`). Training is in float32.
+        stored in this type; int8 and int4 are multiples of 1/127 and 1/7 of the row's largest, scaled to norm 1 again.
+        Training is in float32.
     output_scale : torch.Tensor, optional
         float16, shape ``(n_items,)``, above 0: by which the predictions of each item are multiplied. By default they
         are left as they are.
@@ -221,10 +221,12 @@ class TopKEmbedding(nn.Module):
         Raises
         ------
         RuntimeError
-            The layer is pruned, or remembers initial values, which would not fit any more.
+            The layer is pruned or compact, or remembers initial values, which would not fit any more.
         """
-        if self.is_pruned or self.initial_weight is not None:
-            raise RuntimeError("only a layer that was not pruned and has no initial values can get other rows")
+        is_whole = not self.is_compact and (self.nonzeros() == self.embedding_size).all()
+        if not is_whole or self.initial_weight is not None:
+            raise RuntimeError("only a dense layer that was not pruned and has no initial values can get other rows")
+        self.support = None
         self.embedding_size = rows.shape[1]
         self.shape[1] = self.embedding_size
         self._change_weight(lambda tensor: rows, restart=False)
@@ -242,6 +244,37 @@ class TopKEmbedding(nn.Module):
         self._set_places(torch.bincount(rows, minlength=self.n_items), columns.int())
         self.support = None
         return self._change_weight(lambda tensor: tensor[rows, columns], restart=False)
+
+    @torch.no_grad()
+    def append_dimensions(self, n_dimensions: int, column_indices: torch.Tensor, values: torch.Tensor) -> None:
+        """Put further latent dimensions, and the entries in them, beside those of the compact form.
+
+        Parameters
+        ----------
+        n_dimensions : int
+            Number of further latent dimensions.
+        column_indices : torch.Tensor
+            int64, shape ``(n_items, m)``: the places of the entries among these, rising; -1, after all others of the
+            row, where an item has fewer.
+        values : torch.Tensor
+            float32, same shape: their values.
+
+        Raises
+        ------
+        RuntimeError
+            The layer is not in its compact form, or remembers initial values, which would not fit any more.
+        """
+        if not self.is_compact or self.initial_weight is not None:
+            raise RuntimeError("only a layer in its compact form, without initial values, can get further dimensions")
+        present = column_indices >= 0
+        rows = torch.cat([self._places().row_of_entry, present.nonzero()[:, 0]])
+        order = rows.argsort(stable=True)
+        columns = torch.cat([self.column_indices, column_indices[present].int() + self.embedding_size])[order]
+        weight = torch.cat([self.weight, values[present]])[order]
+        self._set_places(self.nonzeros() + present.sum(dim=1), columns)
+        self.embedding_size += n_dimensions
+        self.shape[1] = self.embedding_size
+        self._change_weight(lambda tensor: weight, restart=False)
 
     def expand(self):
         """Change from the compact form to the dense one; embeddings stay the same.
@@ -280,12 +313,12 @@ class TopKEmbedding(nn.Module):
     def bytes_per_item(self) -> float:
         """Mean size of an item embedding in bytes; see `recbole_sparse_elsa.core.bytes_per_item`."""
         has_scale = self.output_scale is not None
-        return bytes_per_item(self.nonzeros().double().mean().item(), self.embedding_size, self.value_dtype, has_scale)
+        return bytes_per_item(self.nonzeros(), self.embedding_size, self.value_dtype, has_scale)
 
     def _scoring_values(self, places):
         """Compact form: the entries of the scaled rows, rounded."""
         values = _unit_values(self.weight, places)
-        steps = rounding_steps(self.value_dtype, self.embedding_size)
+        steps = rounding_steps(self.value_dtype)
         if steps is not None:
             largest = values.new_zeros(places.n_items).scatter_reduce_(0, places.row_of_entry, values.abs(), "amax")
             return _unit_values((values * (steps / largest[places.row_of_entry])).round(), places)
@@ -294,7 +327,7 @@ class TopKEmbedding(nn.Module):
     def _scoring_rows(self):
         """Dense form: the scaled rows, rounded."""
         rows = self()
-        steps = rounding_steps(self.value_dtype, self.embedding_size)
+        steps = rounding_steps(self.value_dtype)
         if steps is not None:
             return F.normalize((rows * (steps / rows.abs().amax(dim=1, keepdim=True))).round(), dim=1)
         return rows.half().float() if self.value_dtype == "float16" else rows

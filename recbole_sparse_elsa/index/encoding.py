@@ -1,15 +1,15 @@
-"""How item embeddings are held: a value in 1, 2 or 4 bytes beside its column, or both together in 2 bytes."""
+"""How item embeddings are held in memory: a value in 1, 2 or 4 bytes beside its column."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from recbole_sparse_elsa.core.embedding_size import MOST_PACKED_DIMENSIONS, packed_value_bits, rounding_steps
+from recbole_sparse_elsa.core.embedding_size import rounding_steps
 from recbole_sparse_elsa.errors import OptionError
 
-# Bytes a value: 4, 2 and 1; packed16 holds the column, too.
-ENCODINGS = {"float32": np.float32, "float16": np.float16, "int8": np.int8, "packed16": np.uint16}
+# The type of a value in memory; in a file, int4 takes half a byte.
+ENCODINGS = {"float32": np.float32, "float16": np.float16, "int8": np.int8, "int4": np.int8}
 # A user's vector has a number for each, and the posting lists 32: a small file must not ask for more memory than that.
 MOST_DIMENSIONS = 2**20
 
@@ -18,34 +18,31 @@ MOST_DIMENSIONS = 2**20
 class EncodedRows:
     """Item embeddings, row by row, in a few bytes a non-zero.
 
-    A row is stored up to a factor, since decoding scales it to norm 1: int8 and packed16 need no scale of their own.
+    A row is stored up to a factor, since decoding scales it to norm 1: int8 and int4 need no scale of their own.
 
     Attributes
     ----------
+    encoding : str
+        One of ``ENCODINGS``.
     values : numpy.ndarray
-        float32, float16 or int8, shape ``(n_nonzeros,)``; or uint16 (packed16), the latent dimension in the upper bits
-        and in the lower ones, as many as it leaves, the value plus the largest that they can hold.
-    columns : numpy.ndarray or None
-        uint8, uint16 or uint32, same shape: the latent dimension of each value, rising within a row. None in packed16.
+        Of the encoding's type, shape ``(n_nonzeros,)``; in int4 from -7 to 7.
+    columns : numpy.ndarray
+        uint8, uint16 or uint32, same shape: the latent dimension of each value, rising within a row.
     row_pointers : numpy.ndarray
         int64, shape ``(n_items + 1,)``.
     embedding_size : int
         Number of latent dimensions.
     """
 
+    encoding: str
     values: np.ndarray
     columns: np.ndarray
     row_pointers: np.ndarray
     embedding_size: int
 
-    @property
-    def encoding(self) -> str:
-        """The name of the values' type, one of ``ENCODINGS``."""
-        return next(name for name, dtype in ENCODINGS.items() if self.values.dtype == dtype)
-
     def have_a_norm(self) -> bool:
         """Whether every row that has an entry can be scaled to norm 1, or, as float32, is so already."""
-        norms = _norms(self.unpack(self.values, self.columns)[0], self.row_pointers)
+        norms = _norms(self.values, self.row_pointers)
         return bool((np.abs(norms - 1) < 1e-3).all() if self.encoding == "float32" else (norms > 0).all())
 
     def decode(self, rows=None) -> csr_matrix:
@@ -64,43 +61,32 @@ class EncodedRows:
     def decode_entries(self, rows=None):
         """The arrays of `decode`: values, columns (in their own type) and row pointers (int64)."""
         if rows is None:
-            pointers = self.row_pointers
-            values, columns = self.unpack(self.values, self.columns)
+            values, columns, pointers = self.values, self.columns, self.row_pointers
         else:
             entries, pointers = entries_of(rows, self.row_pointers)
-            columns = None if self.columns is None else self.columns[entries]
-            values, columns = self.unpack(self.values[entries], columns)
+            values, columns = self.values[entries], self.columns[entries]
         if self.encoding != "float32":
             values = values.astype(np.float32)
             values /= np.repeat(_norms(values, pointers).astype(np.float32), np.diff(pointers))
         return values, columns, pointers
 
-    def unpack(self, values, columns):
-        """Values and columns of entries; those of packed16 apart from each other, as int32 and uint16."""
-        if columns is not None:
-            return values, columns
-        value_bits = packed_value_bits(self.embedding_size)
-        steps = rounding_steps("packed16", self.embedding_size)
-        return (values & (2**value_bits - 1)).astype(np.int32) - steps, values >> value_bits
-
 
 def encode(item_embeddings, encoding) -> EncodedRows:
     """Scale item embeddings to norm 1 and encode them.
 
-    float16 rounds each value to 11 significant bits, int8 to 127 steps of the row's largest magnitude. packed16 has as
-    many steps as 16 bits leave beside the column: 127 with 256 latent dimensions, 63 with 512, 7 with 4,096.
+    float16 rounds each value to 11 significant bits, int8 and int4 to 127 and 7 steps of the row's largest magnitude.
 
     Parameters
     ----------
     item_embeddings : scipy.sparse matrix or array
         Shape ``(n_items, embedding_size)``, any real type. A row without a non-zero stays so.
     encoding : str
-        float32, float16, int8 or packed16.
+        float32, float16, int8 or int4.
 
     Raises
     ------
     OptionError
-        Unknown encoding, a value that is not finite, or more latent dimensions than an index, or packed16, can hold.
+        Unknown encoding, a value that is not finite, or more latent dimensions than an index can hold.
     """
     if encoding not in ENCODINGS:
         raise OptionError(f"encoding is {encoding!r}, but must be {', '.join(ENCODINGS)}")
@@ -109,11 +95,6 @@ def encode(item_embeddings, encoding) -> EncodedRows:
             f"the item embeddings have {item_embeddings.shape[1]} latent dimensions, but an index holds at most "
             f"{MOST_DIMENSIONS}"
         )
-    if encoding == "packed16" and item_embeddings.shape[1] > MOST_PACKED_DIMENSIONS:
-        raise OptionError(
-            f"encoding is packed16 and the item embeddings have {item_embeddings.shape[1]} latent dimensions, but it "
-            f"must be another with more than {MOST_PACKED_DIMENSIONS}"
-        )
     rows = csr_matrix(item_embeddings, copy=True)
     rows.sum_duplicates()
     rows.eliminate_zeros()
@@ -121,15 +102,12 @@ def encode(item_embeddings, encoding) -> EncodedRows:
         raise OptionError("the item embeddings hold values that are not finite")
     pointers = rows.indptr.astype(np.int64)
     values = _scaled(rows.data, pointers)
-    steps = rounding_steps(encoding, rows.shape[1])
+    steps = rounding_steps(encoding)
     if steps is not None:
         largest = _per_row(np.maximum, np.abs(values), pointers)
         values = np.rint(values * np.repeat(steps / largest, np.diff(pointers)))
-    if encoding == "packed16":
-        packed = (rows.indices.astype(np.int64) << packed_value_bits(rows.shape[1])) + values.astype(np.int64) + steps
-        return EncodedRows(packed.astype(np.uint16), None, pointers, rows.shape[1])
     columns = rows.indices.astype(smallest_unsigned(max(rows.shape[1] - 1, 0)))
-    return EncodedRows(values.astype(ENCODINGS[encoding]), columns, pointers, rows.shape[1])
+    return EncodedRows(encoding, values.astype(ENCODINGS[encoding]), columns, pointers, rows.shape[1])
 
 
 def entries_of(rows, row_pointers):

@@ -25,7 +25,7 @@ def index_from_checkpoint(path, encoding="float32", data_path=None) -> SparseInd
     path : str or os.PathLike
         The checkpoint.
     encoding : str
-        float32, float16, int8 or packed16.
+        float32, float16, int8 or int4.
     data_path : str, optional
         Folder that holds the data set's folder; by default where the data set was when the model was trained.
 

@@ -3,9 +3,9 @@
 It begins with the length of its header (8 bytes), the header (JSON: type, shape and place of each array, and the
 metadata) and the arrays, one after the other:
 
-- ``values`` and ``columns``, the non-zeros of the item embeddings, row by row; in packed16 (see `EncodedRows`) both are
-  in ``values``;
-- ``row_lengths``, the number of non-zeros of each row, unless all rows have as many;
+- ``values`` and ``columns``, the non-zeros of the item embeddings, row by row; in int4 as bits, see
+  `recbole_sparse_elsa.index.bit_packing`;
+- ``row_lengths``, the number of non-zeros of each row, unless all rows have as many and a column for each value;
 - ``token_lengths`` and ``tokens``, the items' tokens in UTF-8, one after the other, and the bytes of each;
 - ``popularity``, if it is known: the training interactions of each item, in as few bytes as the largest needs.
 
@@ -23,30 +23,27 @@ import numpy as np
 
 import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import IndexFileError, OptionError
-from recbole_sparse_elsa.index.encoding import (
-    ENCODINGS,
-    MOST_DIMENSIONS,
-    MOST_PACKED_DIMENSIONS,
-    EncodedRows,
-    smallest_unsigned,
-)
+from recbole_sparse_elsa.index import bit_packing
+from recbole_sparse_elsa.index.encoding import MOST_DIMENSIONS, EncodedRows, smallest_unsigned
 from recbole_sparse_elsa.report import write_file
 
 FORMAT = "recbole_sparse_elsa index"
-FORMAT_VERSION = 2  # 1 had no popularity_scale
+FORMAT_VERSION = 3  # 1 had no popularity_scale, 2 other small values than int4
 # The types that a file may have, by safetensors' names.
 _TYPES = {"F32": "<f4", "F16": "<f2", "I8": "|i1", "U8": "|u1", "U16": "<u2", "U32": "<u4"}
 _NAMES = {np.dtype(value): name for name, value in _TYPES.items()}
 _UNSIGNED = ("U8", "U16", "U32")
 _ALLOWED_TYPES = {
-    "values": ("F32", "F16", "I8", "U16"),
+    "values": ("F32", "F16", "I8", "U8"),
     "columns": _UNSIGNED,
     "row_lengths": _UNSIGNED,
     "token_lengths": _UNSIGNED,
     "tokens": ("U8",),
     "popularity": ("U8",),
 }
-_REQUIRED = {"values", "token_lengths", "tokens"}
+# The encoding, by the type of the values.
+_ENCODINGS = {np.dtype("<f4"): "float32", np.dtype("<f2"): "float16", np.dtype("|i1"): "int8", np.dtype("|u1"): "int4"}
+_REQUIRED = {"values", "columns", "token_lengths", "tokens"}
 _LONGEST_HEADER = 2**16
 _NO_CHECKSUM = "0" * 64
 
@@ -111,10 +108,11 @@ def _arrays(encoded, item_tokens, popularity):
         raise OptionError(f"item token {error.object!r} is not a text that UTF-8 can hold") from None
     row_lengths = np.diff(encoded.row_pointers)
     token_lengths = np.array([len(token) for token in tokens], dtype=np.int64)
-    arrays = {"values": encoded.values}
-    if encoded.columns is not None:
-        arrays["columns"] = encoded.columns
-    if len(row_lengths) and row_lengths.min() < row_lengths.max():
+    arrays = {"values": encoded.values, "columns": encoded.columns}
+    if encoded.encoding == "int4":
+        arrays["values"] = bit_packing.pack_values(encoded.values)
+        arrays["columns"] = bit_packing.pack_columns(encoded.columns, row_lengths, encoded.embedding_size)
+    if encoded.encoding == "int4" or row_lengths.min() < row_lengths.max():
         arrays["row_lengths"] = _small(row_lengths)
     arrays["token_lengths"] = _small(token_lengths)
     arrays["tokens"] = np.frombuffer(b"".join(tokens), dtype=np.uint8)
@@ -263,28 +261,32 @@ def _float(text):
 
 
 def _embeddings(arrays, n_items, embedding_size):
-    values, columns = arrays["values"], arrays.get("columns")
-    is_packed = values.dtype == ENCODINGS["packed16"]
-    _require(is_packed == (columns is None), "its columns are missing, or beside values that hold them")
-    largest_size = MOST_PACKED_DIMENSIONS if is_packed else MOST_DIMENSIONS
-    _require(embedding_size <= largest_size, f"embedding_size is {embedding_size}")
-    _require(is_packed or len(columns) == len(values), "there are not as many columns as values")
+    values, columns = arrays["values"], arrays["columns"]
+    encoding = _ENCODINGS[values.dtype]
+    _require(embedding_size <= MOST_DIMENSIONS, f"embedding_size is {embedding_size}")
     _require(len(arrays["token_lengths"]) == n_items, "there are not as many tokens as items")  # bounds n_items
     if "row_lengths" in arrays:
         _require(len(arrays["row_lengths"]) == n_items, "there are not as many row lengths as items")
         row_pointers = np.concatenate([[0], np.cumsum(arrays["row_lengths"], dtype=np.int64)])
     else:
+        _require(encoding != "int4", "int4 needs row lengths")
         length = len(values) // max(n_items, 1)
         row_pointers = np.arange(n_items + 1) * length
+    if encoding == "int4":
+        try:
+            values = bit_packing.unpack_values(values, row_pointers[-1])
+            columns = bit_packing.unpack_columns(columns, np.diff(row_pointers), embedding_size)
+        except ValueError as error:
+            raise _Damaged(f"it is damaged: {error}") from None
+    _require(len(columns) == len(values), "there are not as many columns as values")
     _require(row_pointers[-1] == len(values), "the rows do not have as many values as there are")
-    encoded = EncodedRows(values, columns, row_pointers, embedding_size)
     if len(values):
-        values, columns = encoded.unpack(values, columns)
         _require(columns.max() < embedding_size, "a column is beyond embedding_size")
         is_first = np.zeros(len(columns) + 1, dtype=bool)
         is_first[row_pointers] = True
         _require(((columns[1:] > columns[:-1]) | is_first[1:-1]).all(), "the columns of a row do not rise")
         _require(np.isfinite(values).all(), "a value is not finite")
+    encoded = EncodedRows(encoding, values, columns, row_pointers, embedding_size)
     _require(encoded.have_a_norm(), "a row does not have norm 1")
     return encoded
 

@@ -85,8 +85,8 @@ class SparseIndex:
     item_tokens : sequence of str
         The distinct tokens of the items, shape ``(n_items,)``.
     encoding : str
-        How values are held: float32, float16 or int8 (4, 2 or 1 bytes), or packed16 (2 bytes with the latent dimension,
-        of which there may be 4,096).
+        How values are held in a file: float32, float16, int8 or int4 (4, 2, 1 or half a byte; with int4 their latent
+        dimensions, too, take as few bits as can be).
     popularity : array of int, optional
         Number of training interactions of each item, shape ``(n_items,)``, for users without a known item, and for
         ``popularity_scale``.
@@ -103,7 +103,7 @@ class SparseIndex:
     popularity_scale : float
         As above.
     encoding : str
-        float32, float16, int8 or packed16.
+        float32, float16, int8 or int4.
 
     Raises
     ------

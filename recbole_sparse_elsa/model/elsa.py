@@ -19,7 +19,6 @@ from recbole_sparse_elsa.core import (
     UserHistories,
     popularity_scales,
 )
-from recbole_sparse_elsa.core.embedding_size import MOST_PACKED_DIMENSIONS
 from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingError
 from recbole_sparse_elsa.options import require_number, require_whole_number
 from recbole_sparse_elsa.user_batches import GatheredUsers
@@ -49,6 +48,8 @@ class ELSA(GeneralRecommender):
     input_type = InputType.POINTWISE
     #: Width of the codes that take the place of the dense item embeddings; None if none do.
     code_size = None
+    #: Number of latent dimensions beside those of the codes.
+    regression_size = 0
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -120,13 +121,6 @@ class ELSA(GeneralRecommender):
         if config["embedding_form"] not in ("auto", "dense", "compact"):
             raise OptionError(f"embedding_form is {config['embedding_form']!r}, but must be auto, dense or compact")
         cls.schedules_of(config)
-        if config["value_dtype"] == "packed16":
-            _require_packable(cls, config)
-
-    @classmethod
-    def sparse_widths(cls, config) -> list:
-        """The widths that sparse item embeddings may end with; ELSA's stay dense, so it has none."""
-        return []
 
     @classmethod
     def starts_sparse(cls, config) -> bool:
@@ -203,7 +197,10 @@ class ELSA(GeneralRecommender):
         if saved is None:
             raise CheckpointError(f"the checkpoint holds no {type(self).__name__}: it has no such item embeddings")
         n_items, width = saved.tolist()
-        if n_items != self.histories.n_items or width not in (self.embedding_size, self.code_size):
+        widths = [self.embedding_size]
+        if self.code_size is not None:
+            widths.append(self.code_size + self.regression_size)
+        if n_items != self.histories.n_items or width not in widths:
             raise CheckpointError(
                 f"the checkpoint holds {n_items} items of embedding_size {width}, but the data set has "
                 f"{self.histories.n_items} and embedding_size is {self.embedding_size}: it was trained on other data "
@@ -217,21 +214,6 @@ def check_autoencoder_options(config) -> None:
     for option in ("code_size", "autoencoder_epochs", "autoencoder_batch_size"):
         require_whole_number(config, option, at_least=1)
     require_number(config, "autoencoder_learning_rate", above=0)
-
-
-def _require_packable(model_class, config):
-    """Raise OptionError unless a place and a value have room in 16 bits."""
-    widths = model_class.sparse_widths(config)
-    if not widths:
-        raise OptionError(
-            f"value_dtype is packed16, but must be float32, float16 or int8: {model_class.__name__} stores no places"
-        )
-    for width in widths:
-        if isinstance(width, int) and width > MOST_PACKED_DIMENSIONS:
-            raise OptionError(
-                f"value_dtype is packed16, but must be float32, float16 or int8 for item embeddings wider than "
-                f"{MOST_PACKED_DIMENSIONS}, and theirs is {width}"
-            )
 
 
 def _require_memory(config, histories, start_k):
@@ -259,10 +241,10 @@ def _require_memory(config, histories, start_k):
         "reduces",
     ]
     needed = embeddings + batch
-    if config["start"] == "regression":
+    if config["start"] == "regression" or config["regression_share"]:
         # A place and a count for each pair of items of a user, as measured: 23 bytes on Gowalla.
         pairs = 32 * histories.row_pointers.diff().square().sum().item()
-        parts.append(f"{pairs / 2**30:.1f} GiB for the items that share users, which start: neighbours does not need")
+        parts.append(f"{pairs / 2**30:.1f} GiB for the items that share users, which only a regression needs")
         needed += pairs
     if device.type == "cuda":
         available = torch.cuda.mem_get_info(device)[0]

@@ -42,11 +42,6 @@ class ELSASAE(ELSA):
                 f"k is {config['k']}, but must lie in [1, code_size], and code_size is {config['code_size']}"
             )
 
-    @classmethod
-    def sparse_widths(cls, config) -> list:
-        """As of ELSA: that of the codes."""
-        return [config["code_size"]]
-
     def replace_item_embeddings(self, autoencoder, nonzeros) -> None:
         """As of ELSA; from now on only the non-zeros are stored."""
         super().replace_item_embeddings(autoencoder, nonzeros)

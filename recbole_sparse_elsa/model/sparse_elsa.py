@@ -5,6 +5,7 @@ Reference:
 """
 
 import torch
+from torch.nn import functional as F
 
 from recbole_sparse_elsa.core import PruningSchedule, allocate_nonzeros, neighbour_start, regression_start
 from recbole_sparse_elsa.errors import OptionError
@@ -17,6 +18,8 @@ from recbole_sparse_elsa.options import require_number, require_whole_number
 _WIDE, _NARROW = 4096, 256
 _LONG_HISTORY, _SHORT_HISTORY = 50, 20
 _STARTS = ("auto", "neighbours", "regression")
+# Of the rows of codes and a regression side by side, which training is to change a little: see regression_start.
+_ROW_NORM = 7.0
 _SCHEDULES_FROM_START_K = ("exponential", "linear")
 
 
@@ -27,7 +30,7 @@ class SparseELSA(ELSA):
     ----------
     config : recbole.config.Config
         Reads ``k``, ``pruning_schedule``, ``start``, ``start_k``, ``reg_weight``, ``stage_epochs``, ``stepwise_k``,
-        ``code_size``, ``restart``, ``popularity_exponent`` and ``min_k`` beside ELSA's options.
+        ``code_size``, ``regression_share``, ``restart``, ``popularity_exponent`` and ``min_k`` beside ELSA's options.
     dataset : recbole.data.dataset.Dataset
         The training interactions.
     """
@@ -37,6 +40,13 @@ class SparseELSA(ELSA):
         self.restart = config["restart"]
         self.code_size = config["code_size"]
         self.min_k = config["min_k"]
+        self.regression_share = config["regression_share"]
+        wanted = round(self.regression_share * config["k"])
+        self.regression_nonzeros = min(wanted, config["k"] - 1, self.histories.n_items)
+        if self.regression_nonzeros:
+            self.regression_size = self.histories.n_items
+            # Of the training interactions: what an evaluation puts in their place plays no part.
+            self._regression = regression_start(self.histories, self.regression_nonzeros, config["reg_weight"])
         # An item without users would have no share at all; it counts as one with a single user.
         self.nonzero_shares = self.users_of_items().clamp(min=1).double() ** config["popularity_exponent"]
         if self.restart:
@@ -47,10 +57,35 @@ class SparseELSA(ELSA):
 
         A pruned entry does not come back, so no item gets more than it has.
         """
-        k, present = self.pruning_schedule.k_at(epoch), self.item_embedding.nonzeros()
+        return self._allocated(self.pruning_schedule.k_at(epoch))
+
+    def code_nonzeros_at(self, epoch: int) -> torch.Tensor:
+        """As `nonzeros_at`, of the codes alone: less those that every item has of the regression."""
+        return self._allocated(self.pruning_schedule.k_at(epoch) - self.regression_nonzeros)
+
+    def _allocated(self, k):
+        present = self.item_embedding.nonzeros()
         if present.sum() <= k * len(present):
             return present
         return allocate_nonzeros(k, self.nonzero_shares, self.min_k, present)
+
+    @torch.no_grad()
+    def replace_item_embeddings(self, autoencoder, nonzeros) -> None:
+        """As of ELSA; with a ``regression_share``, a regression start follows in latent dimensions of its own.
+
+        The regression has that share of the squared norm, so that the similarity of two items is the mean of their
+        similarities by it and by the codes.
+        """
+        layer = self.item_embedding
+        super().replace_item_embeddings(autoencoder, nonzeros)
+        if self.regression_nonzeros:
+            layer.replace_rows(F.normalize(layer.weight, dim=1) * (_ROW_NORM * (1 - self.regression_share) ** 0.5))
+            layer.prune(nonzeros)
+            layer.compress()
+            places, values = self._regression
+            values = F.normalize(values, dim=1) * (_ROW_NORM * self.regression_share**0.5)
+            layer.append_dimensions(self.regression_size, places, values)
+            del self._regression
 
     def _new_embedding(self, config):
         if not self.starts_sparse(config):
@@ -73,17 +108,13 @@ class SparseELSA(ELSA):
         if config["start"] not in _STARTS:
             raise OptionError(f"start is {config['start']!r}, but must be one of {', '.join(_STARTS)}")
         require_number(config, "reg_weight", above=0)
+        require_number(config, "regression_share", at_least=0, below=1)
+        if config["regression_share"] and config["code_size"] is None:
+            raise OptionError(f"regression_share is {config['regression_share']}, but must be 0 without a code_size")
         if config["start"] == "regression":
             _check_regression(config)
         if config["code_size"] is not None:
             _check_code_size(config)
-
-    @classmethod
-    def sparse_widths(cls, config) -> list:
-        """As of ELSA: that of the codes, if any, or of what is trained."""
-        if config["code_size"] is not None:
-            return [config["code_size"]]
-        return [choice["embedding_size"] for choice in _choices(config)]
 
     @classmethod
     def starts_sparse(cls, config) -> bool:
@@ -156,8 +187,7 @@ def _choices(config):
         {**options, "embedding_size": _WIDE, "start": "neighbours"},
         {**options, "embedding_size": narrow, "start": "neighbours", "start_k": short_start},
     ]
-    is_possible = config["value_dtype"] != "packed16" and _start_k(an_item_each) is not None
-    return [*choices, an_item_each] if config["start"] == "auto" and is_possible else choices
+    return [*choices, an_item_each] if config["start"] == "auto" and _start_k(an_item_each) is not None else choices
 
 
 def _check_regression(config):
@@ -166,11 +196,6 @@ def _check_regression(config):
             f"start is regression, but must be auto or neighbours with start_k {config['start_k']} and "
             f"pruning_schedule {config['pruning_schedule']}: it needs a start_k, or auto, and one of "
             f"{', '.join(_SCHEDULES_FROM_START_K)}"
-        )
-    if config["value_dtype"] == "packed16" and config["embedding_size"] == "auto":
-        raise OptionError(
-            "start is regression, but must be auto or neighbours with value_dtype packed16 unless embedding_size is "
-            "the number of items: their places may not fit"
         )
 
 

@@ -1,0 +1,137 @@
+"""The non-zeros of int4 as bits: two values a byte, and the columns of a row as an Elias-Fano list or a bitmap.
+
+Which of the two a row has, and of how many bits, follows from its number of non-zeros: see
+`recbole_sparse_elsa.core.embedding_size.place_bits`. Rows are written in blocks: the strings of upper parts and bitmaps
+of all its rows, then the lower parts of all its columns, the lowest bit first. A block begins with a byte of its own.
+"""
+
+import numpy as np
+import torch
+
+from recbole_sparse_elsa.core.embedding_size import place_bits, rounding_steps
+
+_ROWS_PER_BLOCK = 2**14
+_LARGEST = rounding_steps("int4")
+
+
+def pack_values(values) -> np.ndarray:
+    """Values from -7 to 7, as int8, in 4 bits each: uint8, the first of two in the upper half."""
+    halves = np.zeros(len(values) + len(values) % 2, dtype=np.uint8)
+    halves[: len(values)] = values + _LARGEST
+    return halves[::2] << 4 | halves[1::2]
+
+
+def unpack_values(packed, n_values) -> np.ndarray:
+    """The reverse of `pack_values`: int8, shape ``(n_values,)``.
+
+    Raises
+    ------
+    ValueError
+        There are not so many values, or one of them is beyond 7.
+    """
+    if len(packed) != (n_values + 1) // 2:
+        raise ValueError("the rows do not have as many values as there are")
+    values = np.stack([packed >> 4, packed & 15], axis=1).ravel()[:n_values].astype(np.int8) - np.int8(_LARGEST)
+    if (values > _LARGEST).any():
+        raise ValueError(f"a value is beyond {_LARGEST}")
+    return values
+
+
+def pack_columns(columns, row_lengths, embedding_size) -> np.ndarray:
+    """The columns of rows as bits.
+
+    Parameters
+    ----------
+    columns : numpy.ndarray
+        Unsigned, below ``embedding_size``, rising within a row.
+    row_lengths : numpy.ndarray
+        int64: the number of columns of each row.
+    embedding_size : int
+        Number of columns that there could be.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8.
+    """
+    packed, first = [np.empty(0, dtype=np.uint8)], 0
+    for lengths in _blocks(row_lengths):
+        block = _Block(lengths, embedding_size)
+        numbers = columns[first : first + len(block.lower_bits)].astype(np.int64)
+        first += len(numbers)
+        bits = np.zeros(block.n_bits, dtype=np.uint8)
+        bits[block.upper_starts + (numbers >> block.lower_bits) + block.shifts] = 1
+        for bit, entries in block.lower_parts():
+            bits[block.lower_starts[entries] + bit] = numbers[entries] >> bit & 1
+        packed.append(np.packbits(bits))
+    return np.concatenate(packed)
+
+
+def unpack_columns(packed, row_lengths, embedding_size) -> np.ndarray:
+    """The reverse of `pack_columns`: uint32.
+
+    Raises
+    ------
+    ValueError
+        The bits are not those of such rows.
+    """
+    n_bytes = 0
+    for lengths in _blocks(row_lengths):
+        lower, upper = _bits(lengths, embedding_size)
+        n_bytes += _n_bytes(upper.sum() + (lengths * lower).sum())
+    if n_bytes != len(packed):
+        raise ValueError("the columns do not take as many bits as there are")
+    columns, first = [np.empty(0, dtype=np.uint32)], 0
+    for lengths in _blocks(row_lengths):
+        block = _Block(lengths, embedding_size)
+        bits = np.unpackbits(packed[first : first + block.n_bytes])
+        first += block.n_bytes
+        places = np.flatnonzero(bits[: block.n_upper_bits])
+        if len(places) != len(block.lower_bits) or not ((places >= block.upper_starts) & (places < block.ends)).all():
+            raise ValueError("a row does not have as many columns as values")
+        numbers = (places - block.upper_starts - block.shifts) << block.lower_bits
+        for bit, entries in block.lower_parts():
+            numbers[entries] += bits[block.lower_starts[entries] + bit].astype(np.int64) << bit
+        columns.append(numbers.astype(np.uint32))
+    return np.concatenate(columns)
+
+
+class _Block:
+    """Where the bits of some rows stand.
+
+    Attributes
+    ----------
+    lower_bits, upper_starts, ends, lower_starts, shifts : numpy.ndarray
+        int64, one for each column: how many lower bits it has, where the row's upper parts begin and end, where its
+        lower bits begin, and how far its place among the upper parts lies beyond its upper part.
+    n_upper_bits, n_bits, n_bytes : int
+        Of the block.
+    """
+
+    def __init__(self, row_lengths, embedding_size):
+        lower, upper = _bits(row_lengths, embedding_size)
+        ends = upper.cumsum()
+        self.lower_bits, self.upper_starts, self.ends = (np.repeat(x, row_lengths) for x in (lower, ends - upper, ends))
+        in_row = np.arange(len(self.lower_bits)) - np.repeat(row_lengths.cumsum() - row_lengths, row_lengths)
+        self.shifts = in_row * (self.lower_bits > 0)
+        self.n_upper_bits = int(upper.sum())
+        self.lower_starts = self.n_upper_bits + self.lower_bits.cumsum() - self.lower_bits
+        self.n_bits = self.n_upper_bits + int(self.lower_bits.sum())
+        self.n_bytes = _n_bytes(self.n_bits)
+
+    def lower_parts(self):
+        """Each place of a lower bit, counted from the lowest, and the columns that have it."""
+        for bit in range(self.lower_bits.max(initial=0)):
+            yield bit, np.flatnonzero(self.lower_bits > bit)
+
+
+def _blocks(row_lengths):
+    return (row_lengths[first : first + _ROWS_PER_BLOCK] for first in range(0, len(row_lengths), _ROWS_PER_BLOCK))
+
+
+def _bits(row_lengths, embedding_size):
+    return tuple(bits.numpy() for bits in place_bits(torch.from_numpy(row_lengths), embedding_size))
+
+
+def _n_bytes(n_bits):
+    return int(n_bits + 7) // 8

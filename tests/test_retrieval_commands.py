@@ -91,7 +91,7 @@ def test_options_of_recommend(capsys):
     [
         (["index", "none.pth", "--output", "an.index"], "CheckpointError: checkpoint none.pth does not exist"),
         (["index", "none.pth", "--output", "nowhere/an.index"], "OptionError: output: nowhere/an.index"),
-        (["index", "none.pth", "--output", "o", "--encoding", "int4"], "OptionError: argument --encoding"),
+        (["index", "none.pth", "--output", "o", "--encoding", "int2"], "OptionError: argument --encoding"),
         (["recommend", "none.index", "a"], "IndexFileError: index file none.index cannot be read"),
         (["recommend", "an.index", "a"], "OptionError: the index has no item of the history of this user"),
         (["recommend", "an.index", "item 1", "--n", "60"], "OptionError: n is 60, but only 59 items are left"),

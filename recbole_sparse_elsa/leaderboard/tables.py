@@ -188,7 +188,7 @@ def size_table(results, means, dataset, metric):
         headings, rows = ["method", *columns], [[row[0], *row[2:]] for row in rows]
     notes = [
         "Columns: bytes per item, as the paper counts them (4 a value and, where most values are 0, 4 more for its "
-        "place). Ranks are of one column; those of other sizes have none."
+        "place), or all bytes with a value_dtype below float32. Ranks are of one column; those of other sizes have none."
     ]
     return Table(f"{dataset}: {metric} by size", headings, rows, notes + _notes(results, means, dataset))
 

@@ -150,7 +150,7 @@ def _peak_memory_bytes(device):
 
 
 def _bytes_per_item(model):
-    """Bytes per item of the item embeddings or item-item weights, as the paper counts them; None where not known."""
+    """Bytes per item of the item embeddings or item-item weights; None where not known."""
     if hasattr(model, "bytes_per_item"):
         return float(model.bytes_per_item())
     if type(model).__name__ == "EASE":

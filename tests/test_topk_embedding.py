@@ -256,7 +256,7 @@ def test_rows_of_another_width_take_the_place_of_the_former():
 def test_rows_of_a_pruned_layer_are_not_replaced(compact):
     layer = layer_with([[1.0, 2.0], [3.0, 4.0]], compact)
     layer.prune(1)
-    with pytest.raises(RuntimeError, match="only a layer that was not pruned"):
+    with pytest.raises(RuntimeError, match="only a dense layer that was not pruned"):
         layer.replace_rows(torch.ones(2, 3))
 
 

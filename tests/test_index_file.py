@@ -206,6 +206,12 @@ def test_damage_is_seen_by_the_checksum():
     assert "checksum" in error_of(contents + b"\0")
 
 
+def _retype(header, data, name, dtype, n_bytes):
+    start, end = header[name]["data_offsets"]
+    header[name].update(dtype=dtype, shape=[(end - start) // n_bytes])
+    return header, data
+
+
 def _change(header, data, name, place, value):
     start = header[name]["data_offsets"][0]
     changed = bytearray(data)
@@ -250,6 +256,7 @@ def test_wrong_contents_with_the_right_checksum(change, said):
         (lambda header, data: _change(header, data, "values", 0, b"\xff"), "a value is beyond 7"),
         (lambda header, data: _change(header, data, "columns", 0, b"\0"), "as many columns as values"),
         (lambda header, data: (header["columns"].update(dtype="U16") or header, data), "columns is not where"),
+        (lambda header, data: _retype(header, data, "columns", "U16", 2), "type uint16, but holds bits"),
         (lambda header, data: _change(header, data, "row_lengths", 0, b"\x09"), "as many values as there are"),
         (lambda header, data: _change(header, data, "row_lengths", 0, b"\x00\x06"), "as many bits as there are"),
         (lambda header, data: (header["__metadata__"].update(embedding_size="9") or header, data), "as many bits"),
@@ -306,6 +313,7 @@ def test_ten_thousand_mutated_files_load_right_or_are_refused():
     originals = [
         saved(6, encoding="float16", popularity=[3, 1, 4, 1, 5, 70_000]),
         saved(4, encoding="int8", popularity=[3, 1, 4, 1], popularity_scale=0.25),
+        saved(6, encoding="int4"),
     ]
     rows = csr_matrix(([1.0, 2, 3, 4], [0, 3, 3, 1], [0, 2, 2, 4]), shape=(3, 300))
     SparseIndex(rows, ["a", "", "ü"]).save("an.index")

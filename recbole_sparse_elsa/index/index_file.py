@@ -273,6 +273,7 @@ def _embeddings(arrays, n_items, embedding_size):
         length = len(values) // max(n_items, 1)
         row_pointers = np.arange(n_items + 1) * length
     if encoding == "int4":
+        _require(columns.dtype == np.uint8, f"columns has type {columns.dtype}, but holds bits")
         try:
             values = bit_packing.unpack_values(values, row_pointers[-1])
             columns = bit_packing.unpack_columns(columns, np.diff(row_pointers), embedding_size)

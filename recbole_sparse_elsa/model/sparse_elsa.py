@@ -16,7 +16,7 @@ from recbole_sparse_elsa.options import require_number, require_whole_number
 # by, and more latent dimensions fit chance: dense training of few comes first. Where they have fewer still, training
 # from a random start soon fits chance, and a regularised regression is the better start.
 _WIDE, _NARROW = 4096, 256
-_LONG_HISTORY, _SHORT_HISTORY = 50, 20
+_LONG_HISTORY, _SHORT_HISTORY = 50, 32
 _STARTS = ("auto", "neighbours", "regression")
 # Of the rows of codes and a regression side by side, which training is to change a little: see regression_start.
 _ROW_NORM = 7.0

@@ -145,7 +145,7 @@ class PruningTrainer(Trainer):
         nonzeros = self.model.nonzeros_at(epoch_idx)
         restart = layer.initial_weight is not None
         if (layer.nonzeros() > nonzeros).any():
-            if self.model.code_size is not None and (layer.nonzeros() == layer.embedding_size).all():
+            if self.model.code_size is not None and layer.is_whole:
                 if layer.is_compact:
                     self._change_layer(layer.expand)
                 code_nonzeros = self.model.code_nonzeros_at(epoch_idx)

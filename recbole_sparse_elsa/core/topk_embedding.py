@@ -85,9 +85,9 @@ class TopKEmbedding(nn.Module):
         return self.row_pointers is not None
 
     @property
-    def is_pruned(self) -> bool:
-        """Whether rows keep to a support."""
-        return self.is_compact or self.support is not None
+    def is_whole(self) -> bool:
+        """Whether no entry of any row is pruned."""
+        return bool((self.nonzeros() == self.embedding_size).all())
 
     def forward(self) -> torch.Tensor:
         """The item embeddings as a dense matrix: float32, shape ``(n_items, embedding_size)``, rows of norm 1."""
@@ -223,8 +223,7 @@ class TopKEmbedding(nn.Module):
         RuntimeError
             The layer is pruned or compact, or remembers initial values, which would not fit any more.
         """
-        is_whole = not self.is_compact and (self.nonzeros() == self.embedding_size).all()
-        if not is_whole or self.initial_weight is not None:
+        if self.is_compact or not self.is_whole or self.initial_weight is not None:
             raise RuntimeError("only a dense layer that was not pruned and has no initial values can get other rows")
         self.support = None
         self.embedding_size = rows.shape[1]

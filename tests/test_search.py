@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import optuna
 import pytest
 import yaml
 from conftest import write_interactions
+from optuna.trial import TrialState
 from recbole.config import Config
 from recbole.trainer import Trainer
 from recbole_sparse_elsa.__main__ import main
@@ -155,6 +157,7 @@ def test_ready_search_spaces_hold_options_of_their_model_with_values_that_it_tak
         (FAST_OR_STUCK, {"model": "Sparse", "size": "k=3"}, "size is 'k=3', but must be one of board.yaml: k=4, k=2"),
         (FAST_OR_STUCK, {"trials": 0}, "trials is 0, but must be a whole number of at least 1"),
         (FAST_OR_STUCK, {"jobs": 0}, "jobs is 0, but must be a whole number of at least 1"),
+        (FAST_OR_STUCK, {"median-stopping": -1}, "median_stopping is -1, but must be a whole number of at least 0"),
         (FAST_OR_STUCK, {"seeds": -1}, "seeds is -1, but must be a whole number of at least 0"),
         (FAST_OR_STUCK, {"storage": "nonsense"}, "storage is nonsense, which cannot be opened"),
         (FAST_OR_STUCK, {"storage": "mysql://me:secret@host/db"}, "storage is host/db, which cannot be opened"),
@@ -257,6 +260,51 @@ def test_a_killed_search_goes_on(checkerboard):
     assert after[: len(before)] == before
     assert sum(row["state"] == "complete" for row in after) == len(before) + 2
     assert "running" not in [row["state"] for row in after]
+
+
+def epoch_of_median_stopping(number, trials, first_epoch):
+    """The epoch, from 0, in which the median stopping rule ends the trial ``number``; None if it does not."""
+    done = [trial for trial in trials[:number] if trial.state == TrialState.COMPLETE]
+    metrics = trials[number].intermediate_values
+    for epoch in range(first_epoch, len(metrics)):
+        if len(done) >= 5:
+            median = statistics.median(trial.intermediate_values[epoch] for trial in done)
+            if max(metrics[earlier] for earlier in range(epoch + 1)) < median:
+                return epoch
+    return None
+
+
+@pytest.mark.parametrize("first_epoch", [0, 2])
+def test_median_stopping_ends_trials_that_fall_behind_and_changes_no_other(checkerboard, capsys, first_epoch):
+    space = {"learning_rate": {"loguniform": [1e-9, 0.5]}}
+    rows = search(space, f"--median-stopping={first_epoch}", trials=12)
+    study = optuna.load_study(study_name="Dense on checkerboard", storage="sqlite:///found/study.db")
+    trials = study.get_trials()
+    ends = [epoch_of_median_stopping(number, trials, first_epoch) for number in range(12)]
+    for row, trial, end in zip(rows, trials, ends, strict=True):
+        assert row["state"] == ("complete" if end is None else "stopped")
+        assert len(trial.intermediate_values) == (4 if end is None else end + 1)
+        assert (row["valid_mean"] == "") == (row["state"] == "stopped")
+    n_stopped = sum(end is not None for end in ends)
+    assert 0 < n_stopped < 12
+    said = f"the best of {12 - n_stopped} complete trials and {n_stopped} stopped early"
+    assert said in capsys.readouterr().out
+    with open("found/best.yaml", encoding="utf-8") as file:
+        text = file.read()
+    assert said in " ".join(text.replace("#", " ").split())
+    best = max((row for row in rows if row["state"] == "complete"), key=lambda row: float(row["valid_mean"]))
+    assert yaml.safe_load(text) == {"learning_rate": float(best["learning_rate"])}
+    # What was trained to its end is what a search of its values alone finds.
+    same = {"learning_rate": {"choice": [float(best["learning_rate"])]}}
+    (alone,) = search(same, trials=1, output="alone")
+    assert alone["valid_mean"] == best["valid_mean"]
+
+
+def test_median_stopping_in_several_processes(checkerboard):
+    space = {"learning_rate": {"loguniform": [1e-9, 0.5]}}
+    rows = search(space, "--median-stopping=0", "--jobs=2", trials=14)
+    assert {row["state"] for row in rows} == {"complete", "stopped"}
+    assert not any(row["error"] for row in rows)
 
 
 def test_failed_trials_are_recorded_and_stop_nothing(checkerboard):

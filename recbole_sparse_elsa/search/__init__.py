@@ -33,6 +33,13 @@ def add_subcommand(subparsers) -> None:
         "--storage", metavar="URL", help="an Optuna storage for several machines (default: DIR/study.db)"
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials at the same time (default: 1)")
+    parser.add_argument(
+        "--median-stopping",
+        type=int,
+        metavar="EPOCH",
+        help="after this epoch, stop a trial whose best metric so far is worse than the median of the complete trials' "
+        "in the same epoch",
+    )
     parser.set_defaults(run=run)
 
 
@@ -57,6 +64,8 @@ def run(options) -> None:
         require_whole_number(vars(options), name, at_least=1)
     for seed in options.seeds or []:
         require_whole_number({"seeds": seed}, "seeds", at_least=0)
+    if options.median_stopping is not None:
+        require_whole_number(vars(options), "median_stopping", at_least=0)
     cell, seeds = _choose(read_specification(options.file).cells, options)
     space = read_search_space(options.space)
     config = _config(cell)
@@ -70,7 +79,9 @@ def run(options) -> None:
         is_shared=options.storage is not None,
     )
     results = Results(study, space, cell, seeds, config["valid_metric"].lower(), options.output)
-    trials_of.run_trials(study, space, cell, seeds, options.trials, options.jobs, after_trial=results.write)
+    trials_of.run_trials(
+        study, space, cell, seeds, options.trials, options.jobs, results.write, options.median_stopping
+    )
     results.write()
     results.print_best()
 

@@ -56,7 +56,7 @@ class Results:
             name = self._study.study_name
             raise TrainingError(f"no trial of {name} was completed, see {self._trials_file}; the last failed: {reason}")
         print(f"\n{report.markdown_table([self._readable(trial) for trial in best[:_ROWS_OF_TABLE]])}\n")
-        print(f"{self._study.study_name}: the best of {len(best)} complete trials, with {self._seeds_line()}.")
+        print(f"{self._study.study_name}: the best of {self._trials_line()}, with {self._seeds_line()}.")
         print(f"Written: {self._trials_file}, {self._best_file}")
 
     def _row(self, trial):
@@ -70,7 +70,7 @@ class Results:
             "trial": trial.number,
             "state": state_of(trial),
             "metric": self._metric,
-            "valid_mean": trial.value,
+            "valid_mean": trial.value if metrics else None,
             "valid_sd": statistics.stdev(metrics) if len(metrics) > 1 else None,
             "seconds": trial.duration.total_seconds() if metrics else None,
             **{option: values.get(option) for option in self._space},
@@ -87,7 +87,7 @@ class Results:
 
     def _best_yaml(self, best):
         comment = (
-            f"{self._study.study_name}: the best of {len(best)} complete trials, number {best[0].number}. Validation "
+            f"{self._study.study_name}: the best of {self._trials_line()}, number {best[0].number}. Validation "
             f"{self._metric} {best[0].value:.6f} with {self._seeds_line()}. These are options of a model in a "
             "leaderboard file, and a file for --config_files of run_recbole.py."
         )
@@ -98,6 +98,11 @@ class Results:
         """The searched options by name; a trial that was interrupted while it was drawn has not all of them."""
         drawn = trial.params
         return {option: values.value(drawn[option]) for option, values in self._space.items() if option in drawn}
+
+    def _trials_line(self):
+        states = [state_of(trial) for trial in self._study.get_trials(deepcopy=False)]
+        stopped = f" and {states.count('stopped')} stopped early" if "stopped" in states else ""
+        return f"{states.count('complete')} complete trials{stopped}"
 
     def _seeds_line(self):
         return f"seed{'s' * (len(self._seeds) > 1)} {', '.join(map(str, self._seeds))}"

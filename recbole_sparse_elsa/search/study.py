@@ -1,5 +1,6 @@
 """The trials of a search: drawn and stored by Optuna, and judged on validation data only."""
 
+import contextlib
 import copy
 import math
 import statistics
@@ -70,8 +71,8 @@ def open_study(storage, name, larger_is_better, description, is_shared) -> optun
     return study
 
 
-def run_trials(study, space, cell, seeds, n_trials, jobs, after_trial) -> None:
-    """Run trials until the study has ``n_trials`` that are complete or failed.
+def run_trials(study, space, cell, seeds, n_trials, jobs, after_trial, median_stopping=None) -> None:
+    """Run trials until the study has ``n_trials`` that are complete, stopped or failed.
 
     With one job the trials follow from the search space and the data alone. A study that was interrupted goes on with
     the trial at which it was.
@@ -92,7 +93,14 @@ def run_trials(study, space, cell, seeds, n_trials, jobs, after_trial) -> None:
         Trials at the same time: in this process if 1, and otherwise in as many processes on this machine.
     after_trial : callable
         Called without arguments after each trial.
+    median_stopping : int, optional
+        After this epoch, counted from 1, a trial is stopped as soon as its best metric so far is worse than the median
+        of what at least five complete trials had in the same epoch (the median stopping rule of Golovin et al.,
+        "Google Vizier", KDD 2017); with several seeds, in the training with the first. By default none is stopped.
     """
+    study.pruner = optuna.pruners.NopPruner()
+    if median_stopping is not None:
+        study.pruner = optuna.pruners.MedianPruner(5, n_warmup_steps=median_stopping, n_min_trials=5)
     underway = {}
     try:
         with tqdm(total=n_trials, initial=len(_finished(study)), unit="trial", desc=study.study_name) as progress:
@@ -101,7 +109,7 @@ def run_trials(study, space, cell, seeds, n_trials, jobs, after_trial) -> None:
                 while len(underway) < jobs and len(ours | _finished(study)) < n_trials:
                     trial, values = _draw(study, space)
                     ours.add(trial.number)
-                    underway[_submit(jobs, _validation_metrics, cell, seeds, values)] = trial
+                    underway[_submit(jobs, _validation_metrics, cell, seeds, values, trial)] = trial
                 if not underway:
                     break
                 for future in wait(underway, return_when=FIRST_COMPLETED).done:
@@ -113,10 +121,10 @@ def run_trials(study, space, cell, seeds, n_trials, jobs, after_trial) -> None:
 
 
 def state_of(trial) -> str:
-    """``complete``, ``failed`` (with a recorded reason), ``interrupted`` or ``running``."""
+    """``complete``, ``stopped`` (early), ``failed`` (with a recorded reason), ``interrupted`` or ``running``."""
     if trial.state == TrialState.FAIL:
         return "failed" if "error" in trial.user_attrs else "interrupted"
-    return trial.state.name.lower()
+    return "stopped" if trial.state == TrialState.PRUNED else trial.state.name.lower()
 
 
 def best_trials(study) -> list:
@@ -129,7 +137,7 @@ def best_trials(study) -> list:
 def _finished(study):
     """The numbers of the trials that count."""
     trials = study.get_trials(deepcopy=False)
-    return {trial.number for trial in trials if state_of(trial) in ("complete", "failed")}
+    return {trial.number for trial in trials if state_of(trial) in ("complete", "stopped", "failed")}
 
 
 def _draw(study, space):
@@ -162,8 +170,20 @@ def _share_cpus(jobs):
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
 
 
-def _validation_metrics(cell, seeds, values):
-    """The best validation metric of a training with each seed. Nothing is computed from the test data."""
+def _validation_metrics(cell, seeds, values, trial):
+    """The best validation metric of a training with each seed. Nothing is computed from the test data.
+
+    Raises
+    ------
+    optuna.TrialPruned
+        The study's pruner stops the trial.
+    """
+
+    def stop_if_worse(epoch, metric):
+        trial.report(metric, step=epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
     metrics = []
     for seed in seeds:
         with away_from_the_command_line():
@@ -172,9 +192,12 @@ def _validation_metrics(cell, seeds, values):
             config = Config(cell.model, cell.dataset, config_dict=copy.deepcopy({**cell.options, **values, **own}))
             data = load_data(config)
             trainer = create_trainer(config, data.train_data)
-            # It saves the best epoch (where all is thrown away), from which ELSASAE goes on.
-            metric, _ = trainer.fit(data.train_data, data.valid_data, show_progress=False)
-            trainer.tensorboard.close()
+            after_epoch = stop_if_worse if seed == seeds[0] else None
+            with contextlib.closing(trainer.tensorboard):
+                # It saves the best epoch (where all is thrown away), from which ELSASAE goes on.
+                metric, _ = trainer.fit(
+                    data.train_data, data.valid_data, show_progress=False, callback_fn=after_epoch
+                )
         if not math.isfinite(metric):
             raise TrainingError(f"the validation metric is {metric} with seed {seed}")
         metrics.append(float(metric))
@@ -183,7 +206,9 @@ def _validation_metrics(cell, seeds, values):
 
 def _record(study, trial, future, progress):
     error = future.exception()
-    if error is None:
+    if isinstance(error, optuna.TrialPruned):
+        study.tell(trial, state=TrialState.PRUNED)
+    elif error is None:
         trial.set_user_attr("valid_metrics", future.result())
         study.tell(trial, statistics.mean(future.result()))
         progress.set_postfix_str(f"best {best_trials(study)[0].value:.4f}")

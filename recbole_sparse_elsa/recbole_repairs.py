@@ -25,7 +25,8 @@ import numpy as np
 import pandas as pd
 import psutil
 import torch
-from scipy.sparse import dok_matrix
+from scipy.sparse import csc_matrix, dok_matrix, hstack
+from sklearn.exceptions import ConvergenceWarning
 
 from recbole_sparse_elsa.checkpoint import read_checkpoint, write_checkpoint
 from recbole_sparse_elsa.errors import DatasetError, OptionError
@@ -57,6 +58,7 @@ def apply() -> None:
     _repair_filtering()
     _repair_cached_data()
     _repair_download()
+    _repair_slim()
     _repair_evaluator()
     _repair_evaluation_of_traditional_models()
     _repair_full_sort_prediction()
@@ -685,6 +687,70 @@ def _repair_cached_data():
 
     _repair(utils, "create_dataset", "config", make_create_dataset)
     _repair(utils, "load_split_dataloaders", "config", make_load_split_dataloaders)
+
+
+# Models
+
+
+def _repair_slim():
+    """Fit each item's regression of SLIMElastic on the items alone that can get a weight: minutes in place of hours.
+
+    RecBole fits it on the whole catalogue, and converts the matrix of all interactions anew for each item. Where
+    weights are not negative, as by default, the correlation of an item with what is left to explain is at most the
+    number of users that it shares with the target; if that is within the L1 penalty, its weight stays 0. What is
+    minimised is the same. Can go when RecBole leaves these items out.
+    """
+    from recbole.model.general_recommender import slimelastic
+    from recbole.model.general_recommender.slimelastic import SLIMElastic
+
+    def make_init(original):
+        def init(self, config, dataset):
+            if not (config["positive_only"] and config["hide_item"]):
+                original(self, config, dataset)
+                return
+            super(SLIMElastic, self).__init__(config, dataset)
+            for option in ("hide_item", "alpha", "l1_ratio", "positive_only"):
+                setattr(self, option, config[option])
+            self.dummy_param = torch.nn.Parameter(torch.zeros(1))
+            self.interaction_matrix = dataset.inter_matrix(form="csr").astype(np.float32)
+            self.item_similarity = _slim_weights(slimelastic.ElasticNet, self.interaction_matrix, config)
+            self.other_parameter_name = ["interaction_matrix", "item_similarity"]
+
+        return init
+
+    _repair(SLIMElastic, "__init__", "self config dataset", make_init)
+
+
+def _slim_weights(elastic_net, interactions, config):
+    """Of SLIM: float32 CSC matrix of items x items, in whose column the weights stand that predict an item."""
+    n_users, n_items = interactions.shape
+    regression = elastic_net(
+        alpha=config["alpha"],
+        l1_ratio=config["l1_ratio"],
+        positive=True,
+        fit_intercept=False,
+        copy_X=False,
+        selection="random",
+        max_iter=100,
+        tol=1e-4,
+    )
+    by_item = interactions.tocsc()
+    shared_users = (by_item.T @ by_item).tocsc()
+    l1_penalty = n_users * config["alpha"] * config["l1_ratio"]
+    columns = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=ConvergenceWarning)
+        for item in range(n_items):
+            column = shared_users[:, [item]]
+            others = column.indices[(column.data > l1_penalty) & (column.indices != item)]
+            weights = np.zeros(0, dtype=np.float32)
+            if len(others):
+                regression.fit(by_item[:, others], by_item[:, [item]].toarray().ravel())
+                weights = regression.coef_
+            columns.append(csc_matrix((weights, (others, np.zeros_like(others))), shape=(n_items, 1)))
+    similarity = hstack(columns, format="csc", dtype=np.float32)
+    similarity.eliminate_zeros()
+    return similarity
 
 
 # Evaluation

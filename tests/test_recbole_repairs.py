@@ -19,13 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
+from recbole.data.interaction import Interaction
 from recbole.evaluator import Collector, Evaluator
 from recbole.model.abstract_recommender import GeneralRecommender
-from recbole.model.general_recommender import BPR
+from recbole.model.general_recommender import BPR, SLIMElastic, slimelastic
 from recbole.quick_start import load_data_and_model, objective_function, quick_start, run_recbole
 from recbole.trainer import HyperTuning, Trainer
 from recbole.utils import get_model, init_logger
 from recbole.utils.case_study import full_sort_scores, full_sort_topk
+from sklearn.linear_model import ElasticNet
 
 import recbole_sparse_elsa
 from recbole_sparse_elsa import recbole_repairs
@@ -739,6 +741,60 @@ def test_saved_data_loaders_are_used_where_nothing_changed(checkerboard):
     loaded, _, _ = recbole.data.load_split_dataloaders(again)
     assert torch.equal(loaded.dataset.inter_feat["item_id"], saved.dataset.inter_feat["item_id"])
     assert loaded.config is loaded.dataset.config is again
+
+
+# Models
+
+
+def slim_objective(interactions, weights, alpha, l1_ratio):
+    """What SLIMElastic minimises for each item, as scikit-learn documents it."""
+    errors = ((interactions - interactions @ weights) ** 2).sum(axis=0) / (2 * len(interactions))
+    penalty = l1_ratio * abs(weights).sum(axis=0) + (1 - l1_ratio) / 2 * (weights**2).sum(axis=0)
+    return errors + alpha * penalty
+
+
+@pytest.mark.parametrize("alpha, l1_ratio", [(0.05, 0.01), (0.05, 0.5), (1.0, 0.9)])
+def test_slim_finds_what_it_would_on_the_whole_catalogue(working_folder, monkeypatch, alpha, l1_ratio):
+    generator = np.random.default_rng(0)
+    # Items 15 to 29 share no user with the others.
+    pairs = [
+        (user, item + 15 * (user % 2)) for user in range(60) for item in range(15) if generator.random() < 1 / (1 + item)
+    ]
+    write_interactions(working_folder / "dataset", "long-tail", pairs)
+    run = prepare("SLIMElastic", "long-tail", alpha=alpha, l1_ratio=l1_ratio)
+    model = run.trainer.model
+    widest = 0
+
+    class WatchedElasticNet(ElasticNet):
+        def fit(self, X, y):
+            nonlocal widest
+            widest = max(widest, X.shape[1])
+            return super().fit(X, y)
+
+    monkeypatch.setattr(slimelastic, "ElasticNet", WatchedElasticNet)
+    SLIMElastic(run.config, run.train_data.dataset)
+    assert widest < 15
+    unrepaired = SLIMElastic.__new__(SLIMElastic)
+    SLIMElastic.__init__.__wrapped__(unrepaired, run.config, run.train_data.dataset)
+    assert widest == run.dataset.item_num
+    interactions = model.interaction_matrix.toarray().astype(float)
+    weights, expected = (slim.item_similarity.toarray() for slim in (model, unrepaired))
+    assert weights == pytest.approx(expected, abs=0.02)
+    assert slim_objective(interactions, weights, alpha, l1_ratio) == pytest.approx(
+        slim_objective(interactions, expected, alpha, l1_ratio), abs=1e-4
+    )
+    assert (weights.diagonal() == 0).all() and (alpha == 1.0) == (not weights.any())
+    interaction = Interaction({"user_id": torch.arange(1, 5), "item_id": torch.arange(3, 7)})
+    for method in ("predict", "full_sort_predict"):
+        assert torch.allclose(
+            getattr(model, method)(interaction).double(), getattr(unrepaired, method)(interaction).double(), atol=0.1
+        )
+
+
+@pytest.mark.parametrize("option", ["positive_only", "hide_item"])
+def test_slim_with_negative_weights_or_the_item_itself_is_recbole_s(checkerboard, monkeypatch, option):
+    monkeypatch.setattr(recbole_repairs, "_slim_weights", lambda *_: pytest.fail("items were left out"))
+    assert prepare("SLIMElastic", "checkerboard", **{option: False}).trainer.model.item_similarity.shape[0] > 1
 
 
 # Evaluation

@@ -8,6 +8,7 @@ from recbole.quick_start import load_data_and_model
 from scipy.sparse import issparse
 
 from conftest import prepare, write_interactions
+from recbole_sparse_elsa.core import popularity_scales, spectral_start
 from recbole_sparse_elsa.errors import CheckpointError, OptionError
 
 GRADIENT_MODELS = [
@@ -18,6 +19,7 @@ GRADIENT_MODELS = [
     ("SparseELSA", {"embedding_form": "compact"}),
     ("SparseELSA", {"start_k": 8}),
     ("SparseELSA", {"popularity_scale": 0.5, "value_dtype": "int4"}),
+    ("SparseELSA", {"start": "spectral"}),
     ("SparseELSA", {"code_size": 24, "restart": False, "autoencoder_epochs": 20, "popularity_exponent": 0.5}),
     ("SparseELSA", {"code_size": 24, "restart": False, "autoencoder_epochs": 20, "regression_share": 0.25, "k": 8}),
     ("ELSASAE", {"k": 4, "code_size": 12, "autoencoder_epochs": 50}),
@@ -133,11 +135,11 @@ def test_padding_user_and_users_without_interactions_never_enter_the_loss(checke
 
 @every_model
 def test_a_repeated_interaction_counts_once(working_folder, name, options):
-    pairs = [(f"u{user}", f"i{item}") for user in range(12) for item in range(user % 3, 12, 2)]
+    pairs = [(f"u{user}", f"i{item}") for user in range(16) for item in range(user % 3, 16, 2)]
     write_interactions(working_folder / "dataset", "repeated", pairs + pairs + pairs)
     run = prepare(name, "repeated", **options)
     histories = run.model.histories
-    rows = histories.toarray() if issparse(histories) else histories.batch(torch.arange(13)).rows().numpy()
+    rows = histories.toarray() if issparse(histories) else histories.batch(torch.arange(17)).rows().numpy()
     assert rows[0].sum() == 0
     assert rows[1:].tolist() == user_rows(run).tolist()
 
@@ -162,7 +164,7 @@ def test_every_model_but_the_neighbours_reports_its_bytes_per_item(checkerboard,
         assert run.model.bytes_per_item() == 4 * 2
     else:
         k = run.config["k"] or 16
-        scale = 2 if run.config["popularity_scale"] else 0
+        scale = 2 if run.config["popularity_scale"] or run.config["start"] == "spectral" else 0
         if run.config["value_dtype"] == "int4":
             assert k + scale < run.model.bytes_per_item() < 2 * k + 2 + scale
         else:
@@ -274,3 +276,24 @@ def test_a_start_from_regression_ranks_before_training_and_is_as_wide_as_the_cat
     assert prepare("SparseELSA", "ring", **{**options, "embedding_size": width}).config["start"] == "regression"
     with pytest.raises(OptionError, match=f"embedding_size is 299, but must be auto, or .*, which is {width}, where"):
         prepare("SparseELSA", "ring", **{**options, "embedding_size": 299})
+
+
+def test_a_spectral_start_ranks_before_training_and_scales_scores_by_what_it_holds_of_items(working_folder):
+    interactions = [(f"u{user}", f"i{(4 * user + item) % 300}") for user in range(75) for item in range(8)]
+    write_interactions(working_folder / "dataset", "ring", interactions)
+    options = {"embedding_size": 60, "start": "spectral", "k": 60, "popularity_scale": 0.5}
+    run = prepare("SparseELSA", "ring", **options, eval_args={"split": {"RS": [0.8, 0.1, 0.1]}})
+    run.trainer.eval_collector.data_collect(run.train_data)
+    assert run.trainer.evaluate(run.test_data, load_best_model=False)["recall@10"] > 0.5
+    torch.manual_seed(run.config["seed"])
+    _, norms = spectral_start(run.model.histories, 60)
+    expected = (norms / norms.max()).sqrt() * popularity_scales(run.model.users_of_items(), 0.5).float()
+    is_found = norms > 0
+    torch.testing.assert_close(
+        run.model.item_embedding.output_scale[is_found].float(), expected[is_found], atol=0.02, rtol=0.05
+    )
+    # What no user has is found by chance alone, and comes last.
+    assert (run.model.item_embedding.output_scale[~is_found] < 1e-4).all()
+    torch.testing.assert_close(run.model.item_embedding().norm(dim=1), torch.ones(len(norms)))
+    with pytest.raises(OptionError, match="embedding_size is 76, but must be at most .* of users, which is 75, where"):
+        prepare("SparseELSA", "ring", **{**options, "embedding_size": 76})

@@ -757,9 +757,8 @@ def slim_objective(interactions, weights, alpha, l1_ratio):
 def test_slim_finds_what_it_would_on_the_whole_catalogue(working_folder, monkeypatch, alpha, l1_ratio):
     generator = np.random.default_rng(0)
     # Items 15 to 29 share no user with the others.
-    pairs = [
-        (user, item + 15 * (user % 2)) for user in range(60) for item in range(15) if generator.random() < 1 / (1 + item)
-    ]
+    places = [(user, item) for user in range(60) for item in range(15) if generator.random() < 1 / (1 + item)]
+    pairs = [(user, item + 15 * (user % 2)) for user, item in places]
     write_interactions(working_folder / "dataset", "long-tail", pairs)
     run = prepare("SLIMElastic", "long-tail", alpha=alpha, l1_ratio=l1_ratio)
     model = run.trainer.model

@@ -6,6 +6,7 @@ from recbole_sparse_elsa.core.popularity_scales import popularity_scales
 from recbole_sparse_elsa.core.pruning_schedule import SCHEDULES, PruningSchedule
 from recbole_sparse_elsa.core.sparse_autoencoder import SparseAutoencoder
 from recbole_sparse_elsa.core.sparse_start import neighbour_start, regression_start
+from recbole_sparse_elsa.core.spectral_start import spectral_start
 from recbole_sparse_elsa.core.topk_embedding import TopKEmbedding
 from recbole_sparse_elsa.core.user_histories import UserBatch, UserHistories
 
@@ -23,4 +24,5 @@ __all__ = [
     "neighbour_start",
     "popularity_scales",
     "regression_start",
+    "spectral_start",
 ]

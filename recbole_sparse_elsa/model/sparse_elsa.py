@@ -7,7 +7,13 @@ Reference:
 import torch
 from torch.nn import functional as F
 
-from recbole_sparse_elsa.core import PruningSchedule, allocate_nonzeros, neighbour_start, regression_start
+from recbole_sparse_elsa.core import (
+    PruningSchedule,
+    allocate_nonzeros,
+    neighbour_start,
+    regression_start,
+    spectral_start,
+)
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.model.elsa import ELSA, check_autoencoder_options
 from recbole_sparse_elsa.options import require_number, require_whole_number
@@ -17,8 +23,9 @@ from recbole_sparse_elsa.options import require_number, require_whole_number
 # from a random start soon fits chance, and a regularised regression is the better start.
 _WIDE, _NARROW = 4096, 256
 _LONG_HISTORY, _SHORT_HISTORY = 50, 32
-_STARTS = ("auto", "neighbours", "regression")
-# Of the rows of codes and a regression side by side, which training is to change a little: see regression_start.
+_STARTS = ("auto", "neighbours", "regression", "spectral")
+# Of rows that training is to change a little, see regression_start: those of singular vectors, and of codes and a
+# regression side by side.
 _ROW_NORM = 7.0
 _SCHEDULES_FROM_START_K = ("exponential", "linear")
 
@@ -88,6 +95,8 @@ class SparseELSA(ELSA):
             del self._regression
 
     def _new_embedding(self, config):
+        if config["start"] == "spectral":
+            return self._spectral_embedding(config)
         if not self.starts_sparse(config):
             return super()._new_embedding(config)
         start_k = self.pruning_schedule.k_at(0)
@@ -96,6 +105,17 @@ class SparseELSA(ELSA):
         else:
             start = neighbour_start(self.histories, config["embedding_size"], start_k)
         return super()._new_embedding(config, start)
+
+    def _spectral_embedding(self, config):
+        layer = super()._new_embedding(config)
+        rows, norms = spectral_start(self.histories, config["embedding_size"])
+        # The others keep their random rows: a row of zeros has no direction.
+        layer.weight.data = torch.where(norms[:, None] > 0, _ROW_NORM * rows, layer.weight.data)
+        scale = (norms / norms.max()).sqrt()
+        if layer.output_scale is not None:
+            scale = scale * layer.output_scale.float()
+        layer.output_scale = scale.clamp(min=torch.finfo(torch.float16).tiny).half()
+        return layer
 
     @classmethod
     def check_options(cls, config) -> None:
@@ -113,6 +133,8 @@ class SparseELSA(ELSA):
             raise OptionError(f"regression_share is {config['regression_share']}, but must be 0 without a code_size")
         if config["start"] == "regression":
             _check_regression(config)
+        if config["start"] == "spectral":
+            _check_spectral(config)
         if config["code_size"] is not None:
             _check_code_size(config)
 
@@ -139,7 +161,7 @@ class SparseELSA(ELSA):
     def resolve_options(self, config) -> None:
         """Choose the width and the start where ``embedding_size`` is auto: by the length of the training histories."""
         if config["embedding_size"] != "auto":
-            self._check_regression_width(config)
+            self._check_width_of_start(config)
             return
         lengths, n_items = self.histories.row_pointers.diff(), self.histories.n_items
         mean_length = lengths.sum().item() / max(1, torch.count_nonzero(lengths).item())
@@ -159,8 +181,14 @@ class SparseELSA(ELSA):
             "items in the mean"
         )
 
-    def _check_regression_width(self, config):
+    def _check_width_of_start(self, config):
         n_items = self.histories.n_items
+        n_users = torch.count_nonzero(self.histories.row_pointers.diff()).item()
+        if config["start"] == "spectral" and config["embedding_size"] > min(n_items, n_users):
+            raise OptionError(
+                f"embedding_size is {config['embedding_size']}, but must be at most the number of items, which is "
+                f"{n_items}, and of users, which is {n_users}, where start is spectral"
+            )
         if config["start"] == "regression" and config["embedding_size"] != n_items:
             raise OptionError(
                 f"embedding_size is {config['embedding_size']}, but must be auto, or the number of items, which is "
@@ -199,6 +227,14 @@ def _check_regression(config):
         )
 
 
+def _check_spectral(config):
+    if config["embedding_size"] == "auto" or config["start_k"] not in ("auto", None):
+        raise OptionError(
+            f"start is spectral, but must be another one with embedding_size {config['embedding_size']} and start_k "
+            f"{config['start_k']}: it needs an embedding_size in numbers, and start_k auto or none"
+        )
+
+
 def _check_code_size(config):
     check_autoencoder_options(config)
     given = f"code_size is {config['code_size']}, but"
@@ -216,6 +252,8 @@ def _check_code_size(config):
 
 def _start_k(config):
     """Non-zeros per item embedding of a sparse start, or None for a dense one."""
+    if config["start"] == "spectral":
+        return None
     k, width, start_k = config["k"], config["embedding_size"], config["start_k"]
     if start_k != "auto":
         return start_k

@@ -1,9 +1,12 @@
-"""The sparse starts, against naive dense computations."""
+"""What training starts from, against naive dense computations."""
 
+import math
+
+import numpy
 import pytest
 import torch
 
-from recbole_sparse_elsa.core import TopKEmbedding, UserHistories, neighbour_start, regression_start
+from recbole_sparse_elsa.core import TopKEmbedding, UserHistories, neighbour_start, regression_start, spectral_start
 
 N_USERS, N_ITEMS, WIDTH, NONZEROS = 30, 12, 20, 5
 
@@ -127,3 +130,22 @@ def test_an_item_without_users_is_regressed_on_nothing_and_unlike_all_others():
     assert layer.nonzeros().tolist() == (columns >= 0).sum(dim=1).tolist()
     similarities = layer() @ layer().T
     torch.testing.assert_close(similarities[-1], torch.eye(N_ITEMS)[-1])
+
+
+@pytest.mark.parametrize("width", [2, 7, 11])
+def test_spectral_start_has_the_singular_vectors_of_the_weighted_interactions(width):
+    rows = random_rows()
+    rows[:-1, 3] = 1  # an item that every user has weighs nothing
+    torch.manual_seed(0)
+    embeddings, norms = spectral_start(histories_of(rows), width)
+
+    weights = torch.tensor([math.log((N_USERS - 1) / max(1, int(rows[:, item].sum()))) for item in range(N_ITEMS)])
+    _, singular_values, directions = numpy.linalg.svd((rows * weights).double().numpy())
+    expected = torch.from_numpy(directions[:width].T * singular_values[:width] ** 0.5).float()
+    # Singular vectors are determined up to their signs.
+    torch.testing.assert_close(norms, expected.norm(dim=1), atol=1e-3, rtol=1e-3)
+    rows_of = embeddings * norms[:, None]
+    torch.testing.assert_close(rows_of @ rows_of.T, expected @ expected.T, atol=2e-3, rtol=1e-3)
+    assert (norms == 0).nonzero().flatten().tolist() == [3, N_ITEMS - 1]
+    assert (embeddings[norms == 0] == 0).all()
+    torch.testing.assert_close(embeddings.norm(dim=1), (norms > 0).float())

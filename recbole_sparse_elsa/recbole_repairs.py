@@ -27,6 +27,7 @@ import psutil
 import torch
 from scipy.sparse import csc_matrix, dok_matrix, hstack
 from sklearn.exceptions import ConvergenceWarning
+from tqdm import tqdm
 
 from recbole_sparse_elsa.checkpoint import read_checkpoint, write_checkpoint
 from recbole_sparse_elsa.errors import DatasetError, OptionError
@@ -740,7 +741,7 @@ def _slim_weights(elastic_net, interactions, config):
     columns = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=ConvergenceWarning)
-        for item in range(n_items):
+        for item in tqdm(range(n_items), desc="SLIMElastic", unit="item", disable=not config["show_progress"]):
             column = shared_users[:, [item]]
             others = column.indices[(column.data > l1_penalty) & (column.indices != item)]
             weights = np.zeros(0, dtype=np.float32)

@@ -22,6 +22,7 @@ def test_rows_are_the_users_items_whatever_the_batch(histories, data):
     assert user_histories.lengths(torch.arange(len(histories))).tolist() == [len(items) for items in histories]
     assert torch.equal(batch.columns(), rows.T)
     assert torch.equal(batch.sparse_rows().to_dense(), rows)
+    assert torch.equal(batch.sparse_tensor().to_dense(), rows)
     assert torch.equal(batch.sparse_columns().to_dense(), rows.T)
     parts = list(batch.split(data.draw(st.integers(1, 9))))
     assert torch.equal(torch.cat([part.rows() for part in parts]) if parts else rows, rows)

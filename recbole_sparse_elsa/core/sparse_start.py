@@ -99,8 +99,7 @@ def regression_start(histories: UserHistories, nonzeros: int, reg_weight: float)
     """
     n_items, device = histories.n_items, histories.item_indices.device
     batch = histories.batch(torch.arange(histories.n_users, device=device))
-    places = torch.stack([batch.user_index, batch.item_index])
-    interactions = torch.sparse_coo_tensor(places, batch.input_value, (batch.n_users, n_items), check_invariants=False)
+    interactions = batch.sparse_tensor()
     gram = torch.sparse.mm(interactions.t(), interactions).coalesce()
     (rows, columns), counts = gram.indices(), gram.values()
     keys = rows * n_items + columns  # which rise: the count of a pair is found by bisection

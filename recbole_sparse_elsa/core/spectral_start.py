@@ -37,13 +37,8 @@ def spectral_start(histories: UserHistories, embedding_size: int):
     batch = histories.batch(torch.arange(histories.n_users, device=device))
     users_of_items = torch.bincount(batch.item_index, minlength=histories.n_items)
     n_users = torch.count_nonzero(batch.lengths)
-    weights = (n_users / users_of_items.clamp(min=1)).log()
-    weighted = torch.sparse_coo_tensor(
-        torch.stack([batch.user_index, batch.item_index]),
-        weights[batch.item_index],
-        (batch.n_users, histories.n_items),
-        check_invariants=False,
-    )
+    batch.input_value = (n_users / users_of_items).log()[batch.item_index]
+    weighted = batch.sparse_tensor()
     n_directions = min(embedding_size + _MORE_DIRECTIONS, *weighted.shape)
     _, singular_values, directions = torch.svd_lowrank(weighted, n_directions, _PASSES)
     embeddings = (directions * singular_values.sqrt())[:, :embedding_size]

@@ -62,6 +62,11 @@ class UserBatch:
         pointers = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         return CsrMatrix(pointers, self.user_index[order], self.input_value[order], self.n_users)
 
+    def sparse_tensor(self) -> torch.Tensor:
+        """The input as torch's own sparse matrix (COO), users x items, for what a CsrMatrix does not offer."""
+        places = torch.stack([self.user_index, self.item_index])
+        return torch.sparse_coo_tensor(places, self.input_value, (self.n_users, self.n_items), check_invariants=False)
+
     def drop_input(self, input_dropout: float) -> "UserBatch":
         """This batch with a part of its input dropped, drawn anew; the targets stay whole.
 

@@ -112,7 +112,7 @@ class PruningTrainer(Trainer):
             with contextlib.suppress(FileNotFoundError):  # another process may be the first to remove it
                 os.remove(self._resume_file)
         layer = self.model.item_embedding
-        has_scale = layer.output_scale is not None
+        has_scale = layer.item_scale is not None
         report = embedding_size_report(layer.nonzeros(), layer.shape.tolist(), layer.value_dtype, has_scale)
         self.logger.info(set_color("item embeddings", "blue") + f": {report}")
         return result

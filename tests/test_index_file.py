@@ -45,7 +45,11 @@ def assert_same(loaded, index):
         assert loaded.popularity is None
     else:
         assert loaded.popularity.tolist() == index.popularity.tolist()
-    assert loaded.popularity_scale == index.popularity_scale
+    if index.item_scale is None:
+        assert loaded.item_scale is None
+    else:
+        assert loaded.item_scale.tolist() == index.item_scale.tolist()
+    assert loaded.scales_input == index.scales_input
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -58,9 +62,15 @@ def test_gives_back_what_was_saved(working_folder, data):
     names = data.draw(st.lists(st.text(st.characters(codec="utf-8")), min_size=n_items, max_size=n_items, unique=True))
     counts = st.lists(st.integers(0, 2**40), min_size=n_items, max_size=n_items)
     popularity = data.draw(st.none() | counts)
-    scale = 0.0 if popularity is None else data.draw(st.floats(0, 9))
-    encoding = data.draw(st.sampled_from(ENCODINGS))
-    index = SparseIndex(matrix, names, encoding=encoding, popularity=popularity, popularity_scale=scale)
+    scales = data.draw(st.none() | st.lists(st.floats(1e-4, 9), min_size=n_items, max_size=n_items))
+    index = SparseIndex(
+        matrix,
+        names,
+        encoding=data.draw(st.sampled_from(ENCODINGS)),
+        popularity=popularity,
+        item_scale=scales,
+        scales_input=data.draw(st.booleans()),
+    )
     index.save("an.index")
     loaded = SparseIndex.load("an.index")
     assert_same(loaded, index)
@@ -180,14 +190,14 @@ def test_a_safetensors_file_of_something_else():
 
 
 @pytest.mark.parametrize(
-    "version, remedy", [("4", "a newer recbole_sparse_elsa can read it"), ("2", "make it again with sparse-elsa index")]
+    "version, remedy", [("5", "a newer recbole_sparse_elsa can read it"), ("3", "make it again with sparse-elsa index")]
 )
 def test_another_version_of_the_format(version, remedy):
     header, data = header_of(saved())
     header["__metadata__"].update(format_version=version, package_version="7.8.9")
     error = error_of(file_of(header, data))
     assert f"recbole_sparse_elsa 7.8.9 wrote it in version {version} of the format" in error
-    assert "this version reads 3" in error and remedy in error
+    assert "this version reads 4" in error and remedy in error
 
 
 def test_the_file_says_which_version_wrote_it():
@@ -239,6 +249,7 @@ def _change(header, data, name, place, value):
         (lambda header, data: (header["values"].update(shape=[-18]) or header, data), "is no size"),
         (lambda header, data: (header["values"].update(shape=18) or header, data), "does not describe values"),
         (lambda header, data: (header["columns"].update(data_offsets=[0, 18]) or header, data), "not where"),
+        (lambda header, data: (header["__metadata__"].update(scales_input="1") or header, data), "scales_input is '1'"),
         (lambda header, data: (header.pop("tokens") and header, data), "not those of an index"),
         (lambda header, data: (header.update(more=header["tokens"]) or header, data), "not those of an index"),
         (lambda header, data: (header, data + b"\0"), "longer than its arrays"),
@@ -312,7 +323,7 @@ def test_ten_thousand_mutated_files_load_right_or_are_refused():
     rng = random.Random(6)
     originals = [
         saved(6, encoding="float16", popularity=[3, 1, 4, 1, 5, 70_000]),
-        saved(4, encoding="int8", popularity=[3, 1, 4, 1], popularity_scale=0.25),
+        saved(4, encoding="int8", popularity=[3, 1, 4, 1], item_scale=[0.5, 1, 2, 0.25], scales_input=True),
         saved(6, encoding="int4"),
     ]
     rows = csr_matrix(([1.0, 2, 3, 4], [0, 3, 3, 1], [0, 2, 2, 4]), shape=(3, 300))

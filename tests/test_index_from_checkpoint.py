@@ -83,6 +83,19 @@ def test_elsa_sae(checkerboard):
     assert_same_ranking(run, index, list(range(1, 61)), 5)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"scale_input": True}, {"start": "spectral"}, {"start": "regression", "embedding_size": 40, "start_k": 8}],
+    ids=lambda options: next(iter(options)) + str(next(iter(options.values()))),
+)
+def test_scales_of_items(checkerboard, options):
+    run = trained("SparseELSA", checkerboard, popularity_scale=0.25, **options)
+    index = index_from_checkpoint(run.checkpoint)
+    assert index.scales_input == ("spectral" not in options.values())
+    assert index.item_scale.tolist() == run.model.item_embedding.item_scale.tolist()
+    assert_same_ranking(run, index, list(range(1, 61)), 5)
+
+
 def test_codes_that_training_went_on_from(checkerboard):
     codes = {"code_size": 24, "restart": False, "autoencoder_epochs": 5}
     run = trained("SparseELSA", checkerboard, **codes, value_dtype="int4")

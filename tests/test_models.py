@@ -18,7 +18,7 @@ GRADIENT_MODELS = [
     ("SparseELSA", {"restart": False}),
     ("SparseELSA", {"embedding_form": "compact"}),
     ("SparseELSA", {"start_k": 8}),
-    ("SparseELSA", {"popularity_scale": 0.5, "value_dtype": "int4"}),
+    ("SparseELSA", {"popularity_scale": 0.5, "scale_input": True, "value_dtype": "int4"}),
     ("SparseELSA", {"start": "spectral"}),
     ("SparseELSA", {"code_size": 24, "restart": False, "autoencoder_epochs": 20, "popularity_exponent": 0.5}),
     ("SparseELSA", {"code_size": 24, "restart": False, "autoencoder_epochs": 20, "regression_share": 0.25, "k": 8}),
@@ -260,7 +260,7 @@ def test_the_width_follows_the_length_of_the_histories(working_folder, items_per
     run = prepare("SparseELSA", "rings", **options)
     assert run.config["embedding_size"] == run.model.item_embedding.embedding_size == width
     assert run.model.item_embedding.is_compact == is_sparse
-    assert (run.config["start"] == "regression") == (width == 300)
+    assert (run.config["start"] == "regression") == run.config["scale_input"] == (width == 300)
 
 
 def test_a_start_from_regression_ranks_before_training_and_is_as_wide_as_the_catalogue(working_folder):
@@ -269,7 +269,7 @@ def test_a_start_from_regression_ranks_before_training_and_is_as_wide_as_the_cat
     options = {"embedding_size": "auto", "start": "regression", "start_k": "auto"}
     run = prepare("SparseELSA", "ring", **options, eval_args={"split": {"RS": [0.8, 0.1, 0.1]}})
     width = run.model.item_embedding.embedding_size
-    assert width == run.dataset.item_num - 1
+    assert width == run.dataset.item_num - 1 and run.model.item_embedding.scales_input
     # A user's items are eight in a row: those held out stand by the others. Chance would find one of thirty.
     run.trainer.eval_collector.data_collect(run.train_data)
     assert run.trainer.evaluate(run.test_data, load_best_model=False)["recall@10"] > 0.5
@@ -290,10 +290,10 @@ def test_a_spectral_start_ranks_before_training_and_scales_scores_by_what_it_hol
     expected = (norms / norms.max()).sqrt() * popularity_scales(run.model.users_of_items(), 0.5).float()
     is_found = norms > 0
     torch.testing.assert_close(
-        run.model.item_embedding.output_scale[is_found].float(), expected[is_found], atol=0.02, rtol=0.05
+        run.model.item_embedding.item_scale[is_found].float(), expected[is_found], atol=0.02, rtol=0.05
     )
     # What no user has is found by chance alone, and comes last.
-    assert (run.model.item_embedding.output_scale[~is_found] < 1e-4).all()
+    assert (run.model.item_embedding.item_scale[~is_found] < 1e-4).all()
     torch.testing.assert_close(run.model.item_embedding().norm(dim=1), torch.ones(len(norms)))
     with pytest.raises(OptionError, match="embedding_size is 76, but must be at most .* of users, which is 75, where"):
         prepare("SparseELSA", "ring", **{**options, "embedding_size": 76})

@@ -12,12 +12,12 @@ from recbole_sparse_elsa.core.nmse_loss import nmse_loss_and_gradient_, sparse_n
 from recbole_sparse_elsa.core.topk_embedding import _unit_values
 
 
-def naive_losses(embeddings, inputs, targets, scale=1):
+def naive_losses(embeddings, inputs, targets, scale=1, scales_input=False):
     """Method page, section 1, times the number of items, in the precision of ``embeddings``."""
     item_item = (embeddings @ embeddings.T) * (1 - torch.eye(len(embeddings), dtype=embeddings.dtype))
     losses = []
     for input_row, target in zip(inputs.to(embeddings), targets.to(embeddings)):
-        prediction = torch.relu(input_row @ item_item) * scale
+        prediction = torch.relu((input_row / scale if scales_input else input_row) @ item_item) * scale
         norm = prediction.square().sum().sqrt()
         unit = prediction / norm if norm > 1e-9 else 0 * prediction  # below that it is rounding's
         losses.append((unit - target / target.square().sum().sqrt()).square().sum())
@@ -54,10 +54,11 @@ def test_a_prediction_of_zeros_costs_one_and_has_no_gradient():
     embedding_size=st.integers(2, 8),
     input_dropout=st.sampled_from([0.0, 0.5]),
     is_scaled=st.booleans(),
+    scales_input=st.booleans(),
     data=st.data(),
 )
 def test_loss_and_gradient_agree_with_the_dense_formula(
-    seed, n_users, n_items, embedding_size, input_dropout, is_scaled, data
+    seed, n_users, n_items, embedding_size, input_dropout, is_scaled, scales_input, data
 ):
     generator = torch.Generator().manual_seed(seed)
     # Rows of a norm between 1 and 2: the gradient of a row, and with it what rounding adds, is divided by its norm.
@@ -69,14 +70,14 @@ def test_loss_and_gradient_agree_with_the_dense_formula(
     batch = batch_of(targets).drop_input(input_dropout)
 
     scale = 0.5 + 0.5 * torch.rand(n_items, generator=generator).half() if is_scaled else None
-    layer = layer_with(weight, output_scale=scale)
+    layer = layer_with(weight, item_scale=scale, scales_input=scales_input)
     layer.prune(counts)
     wide = layer.weight.detach().double().requires_grad_()
     embeddings = wide / wide.square().sum(dim=1, keepdim=True).sqrt()
     # Of a prediction that nearly cancels out, single precision has few digits left.
     norms = layer.predict(batch).norm(dim=1)
     assume(all(norm < 1e-5 or norm > 0.25 for norm in norms.tolist()))
-    expected = naive_losses(embeddings, batch.rows(), targets, scale.double() if is_scaled else 1).mean()
+    expected = naive_losses(embeddings, batch.rows(), targets, scale.double() if is_scaled else 1, scales_input).mean()
     expected.backward()
     expected_gradient = torch.where(layer() != 0, wide.grad, 0.0)
 

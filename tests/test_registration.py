@@ -211,6 +211,7 @@ DENSE_START = {"embedding_size": 256, "start_k": None}
         ({"save_step": -1}, "save_step is -1, but must be a whole number of at least 0"),
         ({"epochs": 2}, "epochs is 2, but must be at least 3: the pruning schedule reaches k = 32 after 2 epochs"),
         ({"start_k": "big"}, "start_k is 'big', but must be a whole number in .*, none or auto"),
+        ({"scale_input": 1}, "scale_input is 1, but must be auto, True or False"),
         ({"start": "random"}, "start is 'random', but must be one of auto, neighbours, regression, spectral"),
         ({"start": "regression", "start_k": None}, "start is regression, but must be .* with start_k None"),
         ({"start": "regression", "pruning_schedule": "constant"}, "start is regression, .* pruning_schedule constant"),

@@ -14,12 +14,9 @@ from recbole_sparse_elsa.index.posting_lists import PostingLists, best
 def naive_scores(index, history):
     """``relu(x Â Âᵀ - x) s`` with dense matrices in float64."""
     dense = index.item_embeddings.toarray().astype(np.float64)
-    x = np.isin(index.item_tokens, list(history)).astype(float)
-    scores = np.maximum(x @ dense @ dense.T - x, 0)
-    if index.popularity_scale:
-        scales = ((index.popularity + 10) / (index.popularity.max() + 10)) ** index.popularity_scale
-        scores *= scales.astype(np.float16)  # in which scales are held
-    return scores
+    scales = np.ones(index.n_items) if index.item_scale is None else index.item_scale.astype(np.float64)
+    x = np.isin(index.item_tokens, list(history)) / (scales if index.scales_input else 1)
+    return np.maximum(x @ dense @ dense.T - x, 0) * scales
 
 
 def naive_best(scores, n, left_out=()):
@@ -51,7 +48,7 @@ def test_worked_by_hand(small):
 def test_scales_of_items_by_hand():
     rows = csr_matrix([[2.0, 0], [0, 0.5], [3, 4], [4, 3]])
     tokens = ["east", "north", "between", "more east"]
-    index = SparseIndex(rows, tokens, popularity=[90, 90, 40, 15], popularity_scale=1)  # scales 1, 1, 1/2, 1/4
+    index = SparseIndex(rows, tokens, item_scale=[1, 1, 1 / 2, 1 / 4])
     np.testing.assert_allclose(index.scores(["east"]), [0, 0, 0.3, 0.2], atol=1e-4)
     assert index.recommend(["east"], 2).items.tolist() == ["between", "more east"]
     assert index.explain(["east"], "between").history_parts.tolist() == pytest.approx([0.3], abs=1e-4)
@@ -63,15 +60,21 @@ def test_scales_of_items_by_hand():
     np.testing.assert_allclose(index.scored_rows() @ user_vector, [1, 0, 0.3, 0.2], atol=1e-4)
 
 
-@pytest.mark.parametrize("scale", [-0.1, float("nan"), float("inf"), "much", True])
-def test_a_popularity_scale_that_is_not_allowed(scale):
-    with pytest.raises(OptionError, match="popularity_scale is .*, but must be a finite number at least 0"):
-        SparseIndex(csr_matrix(np.eye(3)), ["a", "b", "c"], popularity=[1, 2, 3], popularity_scale=scale)
+def test_items_of_a_history_divided_by_their_scales_by_hand():
+    rows = csr_matrix([[2.0, 0], [0, 0.5], [3, 4]])
+    index = SparseIndex(rows, ["east", "north", "between"], item_scale=[1, 1 / 4, 1 / 2], scales_input=True)
+    # The history is 1 of east and 4 of north; its own part of an item with the scale 1/4 is 4/4.
+    np.testing.assert_allclose(index.user_vector(["east", "north"]), [1, 4])
+    np.testing.assert_allclose(index.scores(["east", "north"]), [0, 0, (0.6 + 4 * 0.8) / 2], atol=1e-6)
+    explained = index.explain(["east", "north"], "between")
+    assert explained.history_items.tolist() == ["north", "east"]
+    assert explained.history_parts.tolist() == pytest.approx([1.6, 0.3])
 
 
-def test_a_popularity_scale_needs_the_popularity():
-    with pytest.raises(OptionError, match="popularity_scale is 0.5, but needs the popularity of the items"):
-        SparseIndex(csr_matrix(np.eye(3)), ["a", "b", "c"], popularity_scale=0.5)
+@pytest.mark.parametrize("scales", [*([1, scale, 1] for scale in (0, -1, float("nan"), 1e6, 1e-6)), [1, 1], "abc"])
+def test_scales_that_are_not_allowed(scales):
+    with pytest.raises(OptionError, match="item_scale must be 3 normal numbers of float16 above 0, one for each item"):
+        SparseIndex(csr_matrix(np.eye(3)), ["a", "b", "c"], item_scale=scales)
 
 
 def test_explanation_by_hand(small):
@@ -243,9 +246,9 @@ def test_recommends_what_dense_matrices_give(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 999), "seed"))
     rows = item_embeddings(n_items, data.draw(st.sampled_from([2, 9, 30])), data.draw(st.integers(1, 5)), rng)
     tokens = [f"i{position}" for position in range(n_items)]
-    scale, counts = data.draw(st.sampled_from([0, 0.25, 1]), "popularity_scale"), rng.integers(0, 500, n_items)
+    scales = data.draw(st.sampled_from([None, rng.uniform(0.2, 1, n_items)]), "item_scale")
     encoding = data.draw(st.sampled_from(["float32", "float16", "int8", "int4"]))
-    index = SparseIndex(rows, tokens, encoding=encoding, popularity=counts, popularity_scale=scale)
+    index = SparseIndex(rows, tokens, encoding=encoding, item_scale=scales, scales_input=data.draw(st.booleans()))
     some = st.lists(st.sampled_from(tokens), max_size=n_items)
     history = data.draw(st.lists(st.sampled_from(tokens), min_size=1, max_size=n_items), "history")
     mask_history = data.draw(st.booleans())
@@ -280,11 +283,15 @@ def test_recommends_what_dense_matrices_give(data):
     n_nonzeros=st.integers(1, 8),
     mask_history=st.booleans(),
     is_scaled=st.booleans(),
+    scales_input=st.booleans(),
 )
-def test_posting_lists_give_what_scoring_every_item_gives(seed, n, n_nonzeros, mask_history, is_scaled):
+def test_posting_lists_give_what_scoring_every_item_gives(
+    seed, n, n_nonzeros, mask_history, is_scaled, scales_input
+):
     rng = np.random.default_rng(seed)
     rows, names = item_embeddings(3000, 500, n_nonzeros, rng), [str(position) for position in range(3000)]
-    index = SparseIndex(rows, names, popularity=rng.integers(0, 500, 3000), popularity_scale=0.3 if is_scaled else 0)
+    scales = rng.uniform(0.2, 1, 3000) if is_scaled else None
+    index = SparseIndex(rows, names, item_scale=scales, scales_input=scales_input)
     history = rng.choice(index.item_tokens, rng.integers(1, 30))
     expected = index.recommend(history, n, mask_history=mask_history)
     with pytest.MonkeyPatch.context() as patch:

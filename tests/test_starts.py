@@ -5,6 +5,7 @@ import math
 import numpy
 import pytest
 import torch
+from scipy.optimize import nnls
 
 from recbole_sparse_elsa.core import TopKEmbedding, UserHistories, neighbour_start, regression_start, spectral_start
 
@@ -85,17 +86,24 @@ def dense(column_indices, values):
 def test_regression_of_each_item_on_the_items_that_share_most_users(monkeypatch, block_size, n_candidates):
     monkeypatch.setattr("recbole_sparse_elsa.core.sparse_start._BLOCK_SIZE", block_size)
     monkeypatch.setattr("recbole_sparse_elsa.core.sparse_start._CANDIDATES", n_candidates)
+    monkeypatch.setattr("recbole_sparse_elsa.core.sparse_start._SWEEPS", 100)
     rows = rows_without_ties()
     start = dense(*regression_start(histories_of(rows), 4, REG_WEIGHT))
 
-    gram = (rows.T @ rows).double()
+    lengths = rows.sum(dim=1).double()
+    weights = lengths.clamp(min=1) ** -0.25
+    weights *= lengths.sum() / (weights * lengths).sum()  # 1 in the mean of the interactions
+    gram = rows.T.double() @ (weights[:, None] * rows)
     expected, solutions, residuals = torch.eye(N_ITEMS, dtype=torch.float64), {}, {}
     for item in range(N_ITEMS):
         nearness = gram[item] / (gram.diagonal() + REG_WEIGHT).sqrt()
         nearness[item] = 0
         chosen = [other for other in nearness.argsort(descending=True).tolist() if nearness[other] > 0][:n_candidates]
         system = gram[chosen][:, chosen] + REG_WEIGHT * torch.eye(len(chosen), dtype=torch.float64)
-        solution = torch.linalg.inv(system) @ gram[chosen, item]
+        # The square root of the system turns the problem into one of least squares.
+        root = torch.linalg.cholesky(system)
+        targets = torch.linalg.solve(root, (gram[chosen, item] - 0.3)[:, None]).flatten()
+        solution = torch.from_numpy(nnls(root.T.numpy(), targets.numpy())[0] if chosen else targets.numpy())
         solutions[item] = dict(zip(chosen, solution.tolist()))
         residuals[item] = gram[item, item].item() + REG_WEIGHT - (gram[chosen, item] @ solution).item()
     for item in range(N_ITEMS):
@@ -103,22 +111,27 @@ def test_regression_of_each_item_on_the_items_that_share_most_users(monkeypatch,
             other: weight * (residuals[other] / residuals[item]) ** 0.5 for other, weight in solutions[item].items()
         }
         for other in sorted(correlations, key=correlations.get)[-3:]:
-            expected[item, other] = max(0, correlations[other]) / 0.15
+            expected[item, other] = correlations[other] / 0.15
     torch.testing.assert_close(start, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("n_candidates", [2, 64])
-def test_regression_on_all_items_gives_the_partial_correlations_of_ease(monkeypatch, n_candidates):
-    # Where an item is to keep more entries than that, it is regressed on as many.
-    monkeypatch.setattr("recbole_sparse_elsa.core.sparse_start._CANDIDATES", n_candidates)
-    rows = random_rows()
-    rows[0] = 1  # so that all items share a user
+def test_without_weights_and_l1_the_partial_correlations_are_those_of_ease(monkeypatch, n_candidates):
+    for name, value in (("_USER_EXPONENT", 0), ("_L1_WEIGHT", 0), ("_SWEEPS", 100), ("_CANDIDATES", n_candidates)):
+        # Where an item is to keep more entries than there are candidates, it is regressed on as many.
+        monkeypatch.setattr(f"recbole_sparse_elsa.core.sparse_start.{name}", value)
+    # Three items with a user of all three in each of four groups: no weight of EASE is negative.
+    rows = torch.zeros(N_USERS, N_ITEMS)
+    for group in range(4):
+        rows[7 * group : 7 * group + 7, 3 * group : 3 * group + 3] = random_rows()[7 * group : 7 * group + 7, :3]
+        rows[7 * group : 7 * group + 3, 3 * group : 3 * group + 3] = 1
     start = dense(*regression_start(histories_of(rows), N_ITEMS, REG_WEIGHT))
     inverse = torch.linalg.inv((rows.T @ rows).double() + REG_WEIGHT * torch.eye(N_ITEMS, dtype=torch.float64))
     # EASE's weight of i for j is -inverse[i, j] / inverse[j, j].
+    assert (inverse - inverse.diag().diag() <= 0).all()
     expected = -inverse / (inverse.diagonal()[:, None] * inverse.diagonal()).sqrt() / 0.15
     expected.fill_diagonal_(1)
-    torch.testing.assert_close(start, expected.clamp(min=0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(start, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_an_item_without_users_is_regressed_on_nothing_and_unlike_all_others():

@@ -11,9 +11,9 @@ from recbole_sparse_elsa.core import TopKEmbedding, UserHistories, popularity_sc
 both_forms = pytest.mark.parametrize("compact", [False, True])
 
 
-def layer_with(weight, compact=False, output_scale=None):
+def layer_with(weight, compact=False, item_scale=None, scales_input=False):
     weight = torch.as_tensor(weight, dtype=torch.float32)
-    layer = TopKEmbedding(*weight.shape, output_scale=output_scale)
+    layer = TopKEmbedding(*weight.shape, item_scale=item_scale, scales_input=scales_input)
     with torch.no_grad():
         layer.weight.copy_(weight)
     if compact:
@@ -240,6 +240,20 @@ def test_predictions_are_multiplied_by_the_scales_of_the_items(compact):
     predictions = layer.predict(batch_of([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]))
     torch.testing.assert_close(predictions, torch.tensor([[0.0, 0.0, 0.15], [0.0, 0.0, 0.35]]))
     assert layer.bytes_per_item() == 4 * 2 + 2  # values of a dense matrix, and the scale
+
+
+@both_forms
+def test_items_of_the_input_are_divided_by_their_scales(compact):
+    # As above, but the second user's vector is 1 east and 2 north; each item's own part is its scale divided by itself.
+    scale = torch.tensor([1.0, 0.5, 0.25], dtype=torch.float16)
+    layer = layer_with([[2.0, 0.0], [0.0, 1.0], [3.0, 4.0]], compact, scale, scales_input=True)
+    batch = batch_of([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
+    torch.testing.assert_close(layer.encode(batch), torch.tensor([[1.0, 0.0], [1.0, 2.0]]))
+    torch.testing.assert_close(layer.reconstruct(batch), torch.tensor([[1.0, 0.0, 0.6], [1.0, 2.0, 2.2]]))
+    torch.testing.assert_close(layer.predict(batch), torch.tensor([[0.0, 0.0, 0.15], [0.0, 0.0, 0.55]]))
+    # Without scales there is nothing to divide by.
+    layer.item_scale = None
+    torch.testing.assert_close(layer.encode(batch), torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
 
 
 def test_rows_of_another_width_take_the_place_of_the_former():

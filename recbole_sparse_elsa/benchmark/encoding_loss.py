@@ -102,7 +102,8 @@ def encoding_losses(checkpoint=None, data_path=None) -> EncodingLosses:
                     index.item_tokens,
                     encoding=encoding,
                     popularity=index.popularity,
-                    popularity_scale=index.popularity_scale,
+                    item_scale=index.item_scale,
+                    scales_input=index.scales_input,
                 )
                 _load(trainer.model.item_embedding, encoded.item_embeddings)
                 result = trainer.evaluate(data.test_data, load_best_model=False, show_progress=False)
@@ -145,8 +146,8 @@ def _load(layer, item_embeddings):
         "row_pointers": torch.from_numpy(item_embeddings.indptr),
         "column_indices": torch.from_numpy(item_embeddings.indices),
     }
-    if layer.output_scale is not None:
-        state["output_scale"] = layer.output_scale
+    if layer.item_scale is not None:
+        state["item_scale"] = layer.item_scale
     layer.load_state_dict(state)
 
 

@@ -7,7 +7,7 @@ from recbole_sparse_elsa.core.user_histories import UserBatch
 
 
 def nmse_loss_and_gradient_(
-    reconstruction: torch.Tensor, batch: UserBatch, item_weights=None, output_scale=None
+    reconstruction: torch.Tensor, batch: UserBatch, item_weights=None, item_scale=None
 ) -> torch.Tensor:
     """Normalised squared error of a batch of users, and its gradient in place of the reconstruction.
 
@@ -29,7 +29,7 @@ def nmse_loss_and_gradient_(
         float32, shape ``(n_items,)``: how many items each one stands for, if the items are a sample of the catalogue
         (see `UserBatch.sample_items`); 1 for those of the batch. The squared norm of a prediction, the only place where
         other items matter, is then estimated without bias.
-    output_scale : torch.Tensor, optional
+    item_scale : torch.Tensor, optional
         float32, shape ``(n_items,)``: the scale of each item, above 0.
 
     Returns
@@ -39,7 +39,7 @@ def nmse_loss_and_gradient_(
     """
     places = (batch.user_index, batch.item_index)
     # What the input holds, and the interactions, are few: nothing users x items is needed for them.
-    own_part = batch.input_value if output_scale is None else batch.input_value * output_scale[batch.item_index]
+    own_part = batch.input_value if item_scale is None else batch.input_value * item_scale[batch.item_index]
     at_interactions = (reconstruction[places] - own_part.to(reconstruction.dtype)).relu_()
     reconstruction.relu_()
     reconstruction[places] = at_interactions
@@ -66,7 +66,7 @@ def nmse_loss_and_gradient_(
 
 
 def dense_nmse_loss(
-    weight: torch.Tensor, support, batch: UserBatch, item_weights=None, output_scale=None
+    weight: torch.Tensor, support, batch: UserBatch, item_weights=None, item_scale=None
 ) -> torch.Tensor:
     """Mean NMSE loss of a batch under item embeddings that are stored densely.
 
@@ -79,7 +79,7 @@ def dense_nmse_loss(
         bool, same shape: the entries that get a gradient; None for all.
     batch : UserBatch
         The users, each with at least one interaction.
-    item_weights, output_scale : torch.Tensor, optional
+    item_weights, item_scale : torch.Tensor, optional
         See `nmse_loss_and_gradient_`.
 
     Returns
@@ -96,15 +96,15 @@ def dense_nmse_loss(
         unit_rows = weight / norms
         factors = unit_rows.to(dtype)
         # The scale goes to the factor by items: nothing users x items is multiplied by it.
-        scaled = factors if output_scale is None else factors * output_scale[:, None].to(dtype)
+        scaled = factors if item_scale is None else factors * item_scale[:, None].to(dtype)
         user_vectors = batch.sparse_rows() @ factors
         # Taken transposed: of two matrices by rows, MKL is up to 1.4 times slower with the larger one transposed.
         gradient_of_reconstruction = (scaled @ user_vectors.T).T
-        losses = nmse_loss_and_gradient_(gradient_of_reconstruction, batch, item_weights, output_scale)
+        losses = nmse_loss_and_gradient_(gradient_of_reconstruction, batch, item_weights, item_scale)
         gradient_of_vectors = gradient_of_reconstruction @ scaled
         gradient = gradient_of_reconstruction.T @ user_vectors
-        if output_scale is not None:
-            gradient *= output_scale[:, None].to(dtype)
+        if item_scale is not None:
+            gradient *= item_scale[:, None].to(dtype)
         gradient += batch.sparse_columns() @ gradient_of_vectors
         # Through the scaling to norm 1, in place: matrices of this size are dear to allocate.
         gradient = gradient.to(weight.dtype)
@@ -124,7 +124,7 @@ def sparse_nmse_loss(
     batch: UserBatch,
     users_per_block: int,
     item_weights=None,
-    output_scale=None,
+    item_scale=None,
 ) -> torch.Tensor:
     """Mean NMSE loss of a batch under sparse item embeddings, at a cost that follows their non-zeros.
 
@@ -138,7 +138,7 @@ def sparse_nmse_loss(
         The users, each with at least one interaction.
     users_per_block : int
         Users whose predictions are held at a time.
-    item_weights, output_scale : torch.Tensor, optional
+    item_weights, item_scale : torch.Tensor, optional
         See `nmse_loss_and_gradient_`.
 
     Returns
@@ -148,7 +148,7 @@ def sparse_nmse_loss(
     """
 
     def loss_and_gradient(values):
-        scale = None if output_scale is None else output_scale[support.row_of_entry]
+        scale = None if item_scale is None else item_scale[support.row_of_entry]
         scaled_values = values if scale is None else values * scale
         transposed = support.transposed_matrix(values)
         scaled = support.matrix(scaled_values)
@@ -158,7 +158,7 @@ def sparse_nmse_loss(
             inputs = block.columns()
             user_vectors = transposed @ inputs
             gradient_of_reconstruction = scaled @ user_vectors
-            loss += nmse_loss_and_gradient_(gradient_of_reconstruction.T, block, item_weights, output_scale).sum()
+            loss += nmse_loss_and_gradient_(gradient_of_reconstruction.T, block, item_weights, item_scale).sum()
             gradient_of_vectors = transposed_scaled @ gradient_of_reconstruction
             towards_reconstruction = support.sampled_product(gradient_of_reconstruction, user_vectors)
             gradient += towards_reconstruction if scale is None else towards_reconstruction * scale

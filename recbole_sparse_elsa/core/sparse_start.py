@@ -9,6 +9,12 @@ _BLOCK_SIZE = 2**25
 
 # Items that an item is regressed on, unless it is to keep more: at 32 non-zeros, four times as many ranked no better.
 _CANDIDATES = 64
+# A user of many items says less of each pair of them: users weigh in proportion to this power of their items.
+_USER_EXPONENT = -0.25
+# Users that an item has to share with another, beyond what others explain, to weigh on it.
+_L1_WEIGHT = 0.3
+# Sweeps of coordinate descent over the candidates of an item: with twice as many nothing ranked better.
+_SWEEPS = 5
 # What an item's own latent dimension weighs in its embedding, beside partial correlations with other items.
 _OWN_WEIGHT = 0.15
 # The L2 norm of a row at the start, of which an optimiser's steps turn the larger ones less.
@@ -68,14 +74,16 @@ def neighbour_start(histories: UserHistories, embedding_size: int, nonzeros: int
 
 @torch.no_grad()
 def regression_start(histories: UserHistories, nonzeros: int, reg_weight: float):
-    """Item embeddings with a latent dimension for each item, from a ridge regression of every item on its neighbours.
+    """Item embeddings with a latent dimension for each item, from a regression of every item on its neighbours.
 
-    EASE (Steck, WWW 2019) regresses each item on all others. Here an item ``j`` is regressed on those few items ``S``
-    alone that have the largest ``G_ij / sqrt(G_ii + λ)``, where ``G = XᵀX`` counts shared users: ``b = (G_SS + λ I)⁻¹
-    G_Sj``, with the residual ``r_j = G_jj + λ - G_jS b``. The cost follows the pairs of items that share users, and no
-    items x items matrix is made. The embedding of ``j`` has ``b_i sqrt(r_i / r_j)``, the partial correlation of ``i``
-    and ``j``, at the dimension of ``i``, for the largest above 0, and a constant at its own. So do items with few users,
-    whose correlations λ makes small, have small cosines with all others.
+    SLIM (Ning and Karypis, ICDM 2011) regresses each item on all others, with weights of at least 0 and an L1 and an L2
+    penalty. Here an item ``j`` is regressed on those few items ``S`` alone that have the largest ``G_ij / sqrt(G_ii +
+    λ)``, where ``G = XᵀDX`` counts shared users, who weigh less the more items they have (``D``; the mean over the
+    interactions is 1): the ``b`` of at least 0 that minimises ``b (G_SS + λ I) b / 2 - b (G_Sj - 0.3)``, with the
+    residual ``r_j = G_jj + λ - G_jS b``. The cost follows the pairs of items that share users, and no items x items
+    matrix is made. The embedding of ``j`` has ``b_i sqrt(r_i / r_j)``, of EASE (Steck, WWW 2019) the partial correlation
+    of ``i`` and ``j``, at the dimension of ``i``, for the largest, and a constant at its own. So do items with few
+    users, whose weights λ makes small, have small cosines with all others.
 
     Rows are long, so that the steps of an optimiser turn them little: where histories are short, training as from a
     random start would soon have learnt chance.
@@ -99,12 +107,16 @@ def regression_start(histories: UserHistories, nonzeros: int, reg_weight: float)
     """
     n_items, device = histories.n_items, histories.item_indices.device
     batch = histories.batch(torch.arange(histories.n_users, device=device))
+    weight_of_user = batch.lengths.clamp(min=1).double() ** _USER_EXPONENT
+    weights = weight_of_user[batch.user_index]
+    weights = (weights / weights.mean()).float()
+    batch.input_value = weights.sqrt()
     interactions = batch.sparse_tensor()
     gram = torch.sparse.mm(interactions.t(), interactions).coalesce()
     (rows, columns), counts = gram.indices(), gram.values()
     keys = rows * n_items + columns  # which rise: the count of a pair is found by bisection
     first_of_row = torch.searchsorted(rows, torch.arange(n_items + 1, device=device))
-    popularity = torch.bincount(batch.item_index, minlength=n_items).float()
+    popularity = torch.bincount(batch.item_index, weights, minlength=n_items)
     n_candidates = min(max(_CANDIDATES, nonzeros - 1), n_items)
 
     def counts_of(pairs):
@@ -128,15 +140,41 @@ def regression_start(histories: UserHistories, nonzeros: int, reg_weight: float)
         is_candidate = (targets > 0).float()
         system *= is_candidate[:, :, None] * is_candidate[:, None, :]
         system.diagonal(dim1=1, dim2=2).add_(1 - is_candidate)
-        solution = torch.linalg.solve(system, targets)
+        solution = _nonnegative_solution(system, targets - _L1_WEIGHT * is_candidate)
         residuals[items] -= (targets * solution).sum(dim=1)
         neighbours[items], weights[items] = candidates, solution
 
     correlations = weights * (residuals[neighbours] / residuals[:, None]).sqrt()
     kept, order = correlations.topk(nonzeros - 1, dim=1)
     own = torch.arange(n_items, device=device)[:, None]
-    values = torch.cat([torch.full_like(kept[:, :1], _OWN_WEIGHT), kept.clamp(min=0)], dim=1)
+    values = torch.cat([torch.full_like(kept[:, :1], _OWN_WEIGHT), kept], dim=1)
     values = _ROW_NORM * torch.nn.functional.normalize(values, dim=1)
     column_indices = torch.cat([own, neighbours.gather(1, order)], dim=1)
     column_indices, order = column_indices.where(values > 0, n_items).sort(dim=1)
     return column_indices.where(column_indices < n_items, -1), values.gather(1, order)
+
+
+def _nonnegative_solution(system, targets):
+    """The ``w`` of at least 0 that minimise ``w system w / 2 - targets w``, by coordinate descent.
+
+    It starts from the solution that may be negative, with 0 where it is.
+
+    Parameters
+    ----------
+    system : torch.Tensor
+        float32, shape ``(n_rows, m, m)``: symmetric, positive definite.
+    targets : torch.Tensor
+        float32, shape ``(n_rows, m)``.
+
+    Returns
+    -------
+    torch.Tensor
+        float32, shape ``(n_rows, m)``.
+    """
+    weights = torch.linalg.solve(system, targets).clamp(min=0)
+    curvatures = system.diagonal(dim1=1, dim2=2)
+    for _ in range(_SWEEPS):
+        for place in range(targets.shape[1]):
+            descent = targets[:, place] - torch.einsum("ij,ij->i", system[:, place], weights)
+            weights[:, place] = (weights[:, place] + descent / curvatures[:, place]).clamp(min=0)
+    return weights

@@ -35,9 +35,11 @@ class TopKEmbedding(nn.Module):
         To which the entries of the scaled rows are rounded when users are scored, as they are when the embeddings are
         stored in this type; int8 and int4 are multiples of 1/127 and 1/7 of the row's largest, scaled to norm 1 again.
         Training is in float32.
-    output_scale : torch.Tensor, optional
+    item_scale : torch.Tensor, optional
         float16, shape ``(n_items,)``, above 0: by which the predictions of each item are multiplied. By default they
         are left as they are.
+    scales_input : bool
+        Whether an item that is in the input is divided by its scale.
     start : tuple of torch.Tensor, optional
         Places and values of the non-zeros at the start, as `neighbour_start` and `regression_start` return them: the
         layer is then in its compact form from the beginning. By default it is dense and Xavier-uniform.
@@ -51,14 +53,20 @@ class TopKEmbedding(nn.Module):
         Dense form: bool, ``(n_items, embedding_size)``, the entries kept; None while all are.
     row_pointers, column_indices : torch.Tensor or None
         Compact form: int32, the places of the non-zeros (CSR).
-    output_scale : torch.Tensor or None
+    item_scale : torch.Tensor or None
         float16, shape ``(n_items,)``; None if predictions are not scaled.
     initial_weight : torch.Tensor or None
         The values to which a restart returns, in the form of ``weight``; None unless `keep_initial_weight` was called.
     """
 
     def __init__(
-        self, n_items: int, embedding_size: int, value_dtype: str = "float32", start=None, output_scale=None
+        self,
+        n_items: int,
+        embedding_size: int,
+        value_dtype: str = "float32",
+        start=None,
+        item_scale=None,
+        scales_input: bool = False,
     ):
         super().__init__()
         self.n_items = n_items
@@ -68,7 +76,8 @@ class TopKEmbedding(nn.Module):
         self.register_buffer("shape", torch.tensor([n_items, embedding_size]))
         for name in _CHANGING_BUFFERS:
             self.register_buffer(name, None)
-        self.output_scale = output_scale
+        self.item_scale = item_scale
+        self.scales_input = scales_input
         self._compact_support = None
         if start is None:
             self.weight = nn.Parameter(torch.empty(n_items, embedding_size))
@@ -110,26 +119,27 @@ class TopKEmbedding(nn.Module):
         torch.Tensor
             Scalar float32.
         """
+        batch = self._scaled(batch)
         items = item_weights = None
         if max_output is not None and max_output < self.n_items:
             items, item_weights, batch = batch.sample_items(max_output)
-        output_scale = None if self.output_scale is None else self.output_scale.float()
-        if output_scale is not None and items is not None:
-            output_scale = output_scale[items]
+        item_scale = None if self.item_scale is None else self.item_scale.float()
+        if item_scale is not None and items is not None:
+            item_scale = item_scale[items]
         if not self.is_compact:
             rows = slice(None) if items is None else items
             support = None if self.support is None else self.support[rows]
-            return dense_nmse_loss(self.weight[rows], support, batch, item_weights, output_scale)
+            return dense_nmse_loss(self.weight[rows], support, batch, item_weights, item_scale)
         weight, places = self.weight, self._places()
         if items is not None:
             places, entries = places.of_items(items)
             weight = weight[entries]
         values = _unit_values(weight, places)
-        return sparse_nmse_loss(values, places, batch, _users_per_block(batch), item_weights, output_scale)
+        return sparse_nmse_loss(values, places, batch, _users_per_block(batch), item_weights, item_scale)
 
     @torch.no_grad()
     def predict(self, batch: UserBatch) -> torch.Tensor:
-        """The predicted users ``relu(X̃ Â Âᵀ - X̃)``, each item's times its scale.
+        """The predicted users ``relu(X̃ Â Âᵀ - X̃)``, each item's times its scale; ``X̃`` is the input, scaled or not.
 
         Parameters
         ----------
@@ -141,14 +151,18 @@ class TopKEmbedding(nn.Module):
         torch.Tensor
             float32, shape ``(n_users, n_items)``; not differentiable.
         """
-        predictions = self.reconstruct(batch)
+        batch = self._scaled(batch)
+        predictions = self._reconstruct(batch)
         predictions[batch.user_index, batch.item_index] -= batch.input_value
         predictions.relu_()
-        return predictions if self.output_scale is None else predictions.mul_(self.output_scale)
+        return predictions if self.item_scale is None else predictions.mul_(self.item_scale)
 
     @torch.no_grad()
     def reconstruct(self, batch: UserBatch) -> torch.Tensor:
         """The reconstructed users ``X̃ Â Âᵀ``: float32, shape ``(n_users, n_items)``; not differentiable."""
+        return self._reconstruct(self._scaled(batch))
+
+    def _reconstruct(self, batch):
         if self.is_compact:
             places = self._places()
             values = self._scoring_values(places)
@@ -161,6 +175,7 @@ class TopKEmbedding(nn.Module):
     @torch.no_grad()
     def encode(self, batch: UserBatch) -> torch.Tensor:
         """The user vectors ``X̃ Â``: float32, shape ``(n_users, embedding_size)``; not differentiable."""
+        batch = self._scaled(batch)
         if self.is_compact:
             places = self._places()
             return (places.transposed_matrix(self._scoring_values(places)) @ batch.columns()).T
@@ -311,8 +326,13 @@ class TopKEmbedding(nn.Module):
 
     def bytes_per_item(self) -> float:
         """Mean size of an item embedding in bytes; see `recbole_sparse_elsa.core.bytes_per_item`."""
-        has_scale = self.output_scale is not None
+        has_scale = self.item_scale is not None
         return bytes_per_item(self.nonzeros(), self.embedding_size, self.value_dtype, has_scale)
+
+    def _scaled(self, batch):
+        if not self.scales_input or self.item_scale is None:
+            return batch
+        return batch.divide_input(self.item_scale.float())
 
     def _scoring_values(self, places):
         """Compact form: the entries of the scaled rows, rounded."""
@@ -386,7 +406,7 @@ class TopKEmbedding(nn.Module):
         self.embedding_size = int(self.shape[1])
 
 
-_CHANGING_BUFFERS = ("support", "row_pointers", "column_indices", "initial_weight", "output_scale")
+_CHANGING_BUFFERS = ("support", "row_pointers", "column_indices", "initial_weight", "item_scale")
 
 
 def _users_per_block(batch):

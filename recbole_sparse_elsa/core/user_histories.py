@@ -78,6 +78,10 @@ class UserBatch:
         """
         return dataclasses.replace(self, input_value=torch.nn.functional.dropout(self.input_value, input_dropout))
 
+    def divide_input(self, item_scale: torch.Tensor) -> "UserBatch":
+        """This batch with its input divided by the scale (float32, shape ``(n_items,)``) of each item."""
+        return dataclasses.replace(self, input_value=self.input_value / item_scale[self.item_index])
+
     def sample_items(self, max_output: int):
         """Draw the items over which the loss of this batch is taken (method page, section 1, large catalogues).
 

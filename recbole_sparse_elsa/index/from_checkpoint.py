@@ -57,13 +57,14 @@ def index_from_checkpoint(path, encoding="float32", data_path=None) -> SparseInd
     items_of_users = dataset.inter_matrix(form="csr")
     items_of_users.sum_duplicates()  # repeated interactions count once, as in the model
     popularity = np.bincount(items_of_users.indices, minlength=len(tokens) + 1)[1:]
-    is_scaled = checkpoint["state_dict"].get("item_embedding.output_scale") is not None
+    item_scale = checkpoint["state_dict"].get("item_embedding.item_scale")
     return SparseIndex(
         item_embeddings,
         [str(token) for token in tokens],
         encoding=encoding,
         popularity=popularity,
-        popularity_scale=config["popularity_scale"] if is_scaled else 0.0,
+        item_scale=None if item_scale is None else item_scale.numpy(),
+        scales_input=config["scale_input"],
     )
 
 

@@ -7,12 +7,13 @@ metadata) and the arrays, one after the other:
   `recbole_sparse_elsa.index.bit_packing`;
 - ``row_lengths``, the number of non-zeros of each row, unless all rows have as many and a column for each value;
 - ``token_lengths`` and ``tokens``, the items' tokens in UTF-8, one after the other, and the bytes of each;
-- ``popularity``, if it is known: the training interactions of each item, in as few bytes as the largest needs.
+- ``popularity``, if it is known: the training interactions of each item, in as few bytes as the largest needs;
+- ``item_scale``, if scores are scaled: the scale of each item, in float16.
 
 The metadata are the format's version, the version of this package that wrote it, ``n_items``, ``embedding_size``,
-``popularity_scale``, and the SHA-256 of the whole file, with zeros in the place of itself. A file may come from a
-stranger: every size is checked against the file's before anything of that size is made, and every array before it is
-used.
+``scales_input`` (True or False), and the SHA-256 of the whole file, with zeros in the place of itself. A file may come
+from a stranger: every size is checked against the file's before anything of that size is made, and every array before
+it is used.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ from recbole_sparse_elsa.index.encoding import MOST_DIMENSIONS, EncodedRows, sma
 from recbole_sparse_elsa.report import write_file
 
 FORMAT = "recbole_sparse_elsa index"
-FORMAT_VERSION = 3  # 1 had no popularity_scale, 2 other small values than int4
+FORMAT_VERSION = 4  # 1 had no scales, 2 other small values than int4, 3 an exponent in the place of item_scale
 # The types that a file may have, by safetensors' names.
 _TYPES = {"F32": "<f4", "F16": "<f2", "I8": "|i1", "U8": "|u1", "U16": "<u2", "U32": "<u4"}
 _NAMES = {np.dtype(value): name for name, value in _TYPES.items()}
@@ -40,6 +41,7 @@ _ALLOWED_TYPES = {
     "token_lengths": _UNSIGNED,
     "tokens": ("U8",),
     "popularity": ("U8",),
+    "item_scale": ("F16",),
 }
 # The encoding, by the type of the values.
 _ENCODINGS = {np.dtype("<f4"): "float32", np.dtype("<f2"): "float16", np.dtype("|i1"): "int8", np.dtype("|u1"): "int4"}
@@ -48,7 +50,7 @@ _LONGEST_HEADER = 2**16
 _NO_CHECKSUM = "0" * 64
 
 
-def write(path, encoded, item_tokens, popularity, popularity_scale) -> None:
+def write(path, encoded, item_tokens, popularity, item_scale, scales_input) -> None:
     """Write an index file, whole or not at all.
 
     Parameters
@@ -61,22 +63,24 @@ def write(path, encoded, item_tokens, popularity, popularity_scale) -> None:
         str, shape ``(n_items,)``.
     popularity : numpy.ndarray or None
         int64, shape ``(n_items,)``.
-    popularity_scale : float
-        At least 0.
+    item_scale : numpy.ndarray or None
+        float16, shape ``(n_items,)``.
+    scales_input : bool
+        Whether an item of a history is divided by its scale.
 
     Raises
     ------
     OptionError
         The file cannot be written, or a token cannot be encoded.
     """
-    arrays = _arrays(encoded, item_tokens, popularity)
+    arrays = _arrays(encoded, item_tokens, popularity, item_scale)
     metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "package_version": recbole_sparse_elsa.__version__,
         "n_items": str(len(item_tokens)),
         "embedding_size": str(encoded.embedding_size),
-        "popularity_scale": repr(float(popularity_scale)),
+        "scales_input": str(scales_input),
         "sha256": _NO_CHECKSUM,
     }
     header, end = {"__metadata__": metadata}, 0
@@ -100,7 +104,7 @@ def write(path, encoded, item_tokens, popularity, popularity_scale) -> None:
         raise OptionError(f"index file {path} cannot be written: {error.strerror}") from None
 
 
-def _arrays(encoded, item_tokens, popularity):
+def _arrays(encoded, item_tokens, popularity, item_scale):
     """The arrays of the file by name; those of larger numbers first, so that each is aligned in the file."""
     try:
         tokens = [token.encode() for token in item_tokens]
@@ -119,6 +123,8 @@ def _arrays(encoded, item_tokens, popularity):
     if popularity is not None:
         n_bytes = _smallest_bytes(popularity)
         arrays["popularity"] = popularity.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :n_bytes]
+    if item_scale is not None:
+        arrays["item_scale"] = item_scale
     arrays = {
         name: np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(array.shape)
         for name, array in arrays.items()
@@ -151,7 +157,8 @@ def read(path, make):
         The file. It stays mapped, and must not be changed, while the arrays are in use.
     make : callable
         Gets an EncodedRows, the item tokens (str objects, shape ``(n_items,)``), the popularity (int64, shape
-        ``(n_items,)``, or None) and the popularity scale (float).
+        ``(n_items,)``, or None), the scales of the items (float16, shape ``(n_items,)``, or None) and whether they
+        scale the input (bool).
 
     Returns
     -------
@@ -173,7 +180,11 @@ def read(path, make):
         n_items, embedding_size = (_whole_number(metadata[name], name) for name in ("n_items", "embedding_size"))
         encoded = _embeddings(arrays, n_items, embedding_size)
         popularity = _popularity(arrays, n_items)
-        return make(encoded, _tokens(arrays, n_items), popularity, _float(metadata["popularity_scale"]))
+        scales_input = metadata["scales_input"]
+        _require(scales_input in ("True", "False"), f"scales_input is {scales_input!r:.30}")
+        return make(
+            encoded, _tokens(arrays, n_items), popularity, arrays.get("item_scale"), scales_input == "True"
+        )
     except (_Damaged, OptionError) as error:
         raise IndexFileError(f"index file {path} cannot be used: {error}") from None
 
@@ -209,7 +220,7 @@ def _read_header(contents):
     computed = hashlib.sha256(start.replace(checksum.encode(), _NO_CHECKSUM.encode(), 1))
     computed.update(data)
     _require(checksum == computed.hexdigest(), "its checksum (SHA-256) is not that of its contents")
-    complete = {"n_items", "embedding_size", "popularity_scale"} <= metadata.keys()
+    complete = {"n_items", "embedding_size", "scales_input"} <= metadata.keys()
     _require(complete, "its metadata are not complete")
     _require(_REQUIRED <= header.keys() <= _ALLOWED_TYPES.keys(), "its arrays are not those of an index")
     end, arrays = 0, {}
@@ -251,13 +262,6 @@ def _whole_number(text, name):
     is_number = isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 19
     _require(is_number, f"{name} is {text!r:.30}")
     return int(text)
-
-
-def _float(text):
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        raise _Damaged(f"it is damaged: popularity_scale is {text!r:.30}") from None
 
 
 def _embeddings(arrays, n_items, embedding_size):

@@ -4,15 +4,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from scipy.sparse import csr_matrix, issparse
 
-from recbole_sparse_elsa.core import popularity_scales
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.index import index_file
 from recbole_sparse_elsa.index.encoding import EncodedRows, encode, entries_of
 from recbole_sparse_elsa.index.posting_lists import PostingLists, best, places_among
-from recbole_sparse_elsa.options import require_number
 
 # With fewer items, scoring all of them is as fast as walking posting lists.
 _MANY_ITEMS = 80_000
@@ -74,7 +71,7 @@ class SparseIndex:
     """Exact retrieval by sparse item embeddings for users known only by their history (method page, section 6).
 
     Scores are the model's: ``relu(x Â Âᵀ - x) s`` for a history ``x``, where ``Â`` are the item embeddings of norm 1,
-    and ``s`` is the scale of each item, or 1.
+    and ``s`` is the scale of each item, or 1. ``x`` is 1 for the items of the history, or 1 / ``s``, and 0 for others.
     Of items with equal scores, also with the score 0, the one that stands earlier in the index comes first.
 
     Parameters
@@ -88,11 +85,11 @@ class SparseIndex:
         How values are held in a file: float32, float16, int8 or int4 (4, 2, 1 or half a byte; with int4 their latent
         dimensions, too, take as few bits as can be).
     popularity : array of int, optional
-        Number of training interactions of each item, shape ``(n_items,)``, for users without a known item, and for
-        ``popularity_scale``.
-    popularity_scale : float
-        SparseELSA's option of this name: the scale of an item's score follows from its popularity (see
-        `recbole_sparse_elsa.core.popularity_scales`). 0: every item has the scale 1.
+        Number of training interactions of each item, shape ``(n_items,)``, for users without a known item.
+    item_scale : array of float, optional
+        ``s``, shape ``(n_items,)``: normal numbers of float16 above 0, to which they are rounded.
+    scales_input : bool
+        Whether ``x`` is 1 / ``s``: SparseELSA's option ``scale_input``.
 
     Attributes
     ----------
@@ -100,8 +97,10 @@ class SparseIndex:
         str objects, shape ``(n_items,)``.
     popularity : numpy.ndarray or None
         int64, shape ``(n_items,)``.
-    popularity_scale : float
-        As above.
+    item_scale : numpy.ndarray or None
+        float16, shape ``(n_items,)``.
+    scales_input : bool
+        As above; False if there are no scales.
     encoding : str
         float32, float16, int8 or int4.
 
@@ -111,20 +110,29 @@ class SparseIndex:
         An argument is not as described.
     """
 
-    def __init__(self, item_embeddings, item_tokens, *, encoding="float32", popularity=None, popularity_scale=0.0):
+    def __init__(
+        self,
+        item_embeddings,
+        item_tokens,
+        *,
+        encoding="float32",
+        popularity=None,
+        item_scale=None,
+        scales_input=False,
+    ):
         if not issparse(item_embeddings) or item_embeddings.ndim != 2:
             raise OptionError("item_embeddings must be a SciPy sparse matrix of items x latent dimensions")
         if item_embeddings.dtype.kind not in "fiu":
             raise OptionError(f"item_embeddings are of type {item_embeddings.dtype}, but must be real numbers")
-        self._set(encode(item_embeddings, encoding), _tokens(item_tokens), popularity, popularity_scale)
+        self._set(encode(item_embeddings, encoding), _tokens(item_tokens), popularity, item_scale, scales_input)
 
     @classmethod
-    def _of(cls, encoded: EncodedRows, item_tokens, popularity, popularity_scale):
+    def _of(cls, encoded: EncodedRows, item_tokens, popularity, item_scale, scales_input):
         index = cls.__new__(cls)
-        index._set(encoded, item_tokens, popularity, popularity_scale)
+        index._set(encoded, item_tokens, popularity, item_scale, scales_input)
         return index
 
-    def _set(self, encoded, item_tokens, popularity, popularity_scale):
+    def _set(self, encoded, item_tokens, popularity, item_scale, scales_input):
         self._encoded = encoded
         self.item_tokens = item_tokens
         self.encoding = encoded.encoding
@@ -137,7 +145,8 @@ class SparseIndex:
         if len(self._position_of) < n_items:
             raise OptionError(f"item_tokens must be distinct, but {_first_repeated(item_tokens)!r} occurs twice")
         self.popularity = None if popularity is None else _counts(popularity, n_items)
-        self.popularity_scale = _popularity_scale(popularity_scale, self.popularity)
+        self.item_scale = None if item_scale is None else _half(item_scale, n_items)
+        self.scales_input = bool(scales_input) and item_scale is not None
 
     @property
     def n_items(self) -> int:
@@ -162,12 +171,19 @@ class SparseIndex:
     @cached_property
     def _scales(self):
         # One for all where there are none: a product with it costs nothing.
-        if not self.popularity_scale:
-            return np.float32(1)
-        return popularity_scales(torch.from_numpy(self.popularity), self.popularity_scale).float().numpy()
+        return np.float32(1) if self.item_scale is None else self.item_scale.astype(np.float32)
 
     def _scales_of(self, positions):
-        return self._scales[positions] if self.popularity_scale else self._scales
+        return self._scales if self.item_scale is None else self._scales[positions]
+
+    def _input_of(self, known):
+        """What of each item of a history is in the input."""
+        return 1 / self._scales_of(known) if self.scales_input else np.float32(1)
+
+    @cached_property
+    def _own_parts(self):
+        """What an item of a history has to itself in its score: its input times its scale."""
+        return np.broadcast_to(np.float32(1) if self.scales_input else self._scales, self.n_items)
 
     def scored_rows(self, positions=slice(None)) -> csr_matrix:
         """The item embeddings, or those at some positions, times the scales of the items.
@@ -175,13 +191,13 @@ class SparseIndex:
         Their products with a user's vector are the scores of the items that the user does not have, before the relu.
         """
         rows = self.item_embeddings[positions]
-        if self.popularity_scale:
+        if self.item_scale is not None:
             rows.data = rows.data * np.repeat(self._scales[positions], np.diff(rows.indptr))
         return rows
 
     @cached_property
     def _posting_lists(self):
-        return PostingLists(self.scored_rows(), self._scales)
+        return PostingLists(self.scored_rows(), self._own_parts)
 
     def save(self, path) -> None:
         """Write the index as one file, whole or not at all; see `recbole_sparse_elsa.index.index_file`.
@@ -191,7 +207,9 @@ class SparseIndex:
         OptionError
             The file cannot be written.
         """
-        index_file.write(path, self._encoded, self.item_tokens, self.popularity, self.popularity_scale)
+        index_file.write(
+            path, self._encoded, self.item_tokens, self.popularity, self.item_scale, self.scales_input
+        )
 
     @classmethod
     def load(cls, path) -> "SparseIndex":
@@ -221,7 +239,9 @@ class SparseIndex:
         return self._position_of[item]
 
     def user_vector(self, history) -> np.ndarray:
-        """The sum of the embeddings of the known items of a history: float32, shape ``(embedding_size,)``.
+        """The sum of the embeddings of the known items of a history, each times the item's input.
+
+        It is float32, of shape ``(embedding_size,)``.
 
         Parameters
         ----------
@@ -286,7 +306,7 @@ class SparseIndex:
     def similar(self, item, n) -> Recommendations:
         """The n items whose embeddings are most similar to an item's, with their cosines (0 where negative).
 
-        Cosines are of the embeddings alone: scales of scores play no part.
+        Cosines are of the embeddings alone: scales of items play no part.
 
         Raises
         ------
@@ -297,8 +317,7 @@ class SparseIndex:
         _require_whole_number(n)
         if n > self.n_items - 1:
             raise OptionError(f"n is {n}, but only {self.n_items - 1} items are similar to {item!r}")
-        cosines = _scores_before_relu(self.item_embeddings, self._user_vector(position), position)
-        np.maximum(cosines, 0, out=cosines)
+        cosines = np.maximum((self.item_embeddings @ self.item_embeddings[position].T).toarray().ravel(), 0)
         cosines[position] = -1
         places = best(cosines, n)
         return Recommendations(self.item_tokens[places], cosines[places], [])
@@ -327,7 +346,7 @@ class SparseIndex:
         weights = weights * self._scales_of(position)
         item_vector = np.zeros(self.embedding_size, dtype=np.float32)
         item_vector[columns] = weights
-        history_parts = self._encoded.decode(known) @ item_vector
+        history_parts = self._encoded.decode(known) @ item_vector * self._input_of(known)
         order = np.argsort(-history_parts, kind="stable")
         dimension_parts = self._user_vector(known)[columns] * weights
         active = np.argsort(-np.abs(dimension_parts), kind="stable")
@@ -360,12 +379,25 @@ class SparseIndex:
 
     def _user_vector(self, known):
         rows = self.item_embeddings
-        entries, _ = entries_of(known, rows.indptr)
+        entries, pointers = entries_of(known, rows.indptr)
         columns, values = rows.indices[entries], rows.data[entries]
+        if self.scales_input:
+            values = values * np.repeat(self._input_of(known), np.diff(pointers))
         return np.bincount(columns, weights=values, minlength=self.embedding_size).astype(np.float32)
 
     def _scores(self, known):
-        return _model_scores(self.item_embeddings, self._user_vector(known), known, self._scales)
+        scores = self._scores_before_relu(self._user_vector(known), known)
+        return np.maximum(scores, 0, out=scores)
+
+    def _scores_before_relu(self, user_vector, in_history, positions=None):
+        """Scores of all items, or of those at some positions; of these, the ones at some places are in the history."""
+        rows, scales, own_parts = self.item_embeddings, self._scales, self._own_parts
+        if positions is not None:
+            rows, scales, own_parts = rows[positions], self._scales_of(positions), own_parts[positions]
+        scores = rows @ user_vector
+        scores *= scales
+        scores[in_history] -= own_parts[in_history]
+        return scores
 
     def _best(self, known, left_out, n):
         """Positions and scores of the n best items by the model; there are as many that are not left out."""
@@ -374,13 +406,10 @@ class SparseIndex:
             candidates = self._posting_lists.candidates(user_vector, n, known, left_out)
             if candidates is not None:
                 in_history = places_among(candidates, known)
-                scales = self._scales_of(candidates)
-                scores = _model_scores(self.item_embeddings[candidates], user_vector, in_history, scales)
+                scores = self._scores_before_relu(user_vector, in_history, candidates)
                 places = best(scores, n)
                 return candidates[places], scores[places]
-        scores = _scores_before_relu(self.item_embeddings, user_vector, known)
-        if self.popularity_scale:
-            scores *= self._scales
+        scores = self._scores_before_relu(user_vector, known)
         scores[left_out] = -np.inf
         places = best(scores, n)
         if scores[places[-1]] <= 0:
@@ -428,19 +457,6 @@ class SparseIndex:
         return Recommendations(self.item_tokens[places], scores, unknown_items, by_popularity)
 
 
-def _model_scores(item_embeddings, user_vector, in_history, scales):
-    """``relu(x Â Âᵀ - x) s`` of the items of these rows, of which some (positions) are in the history."""
-    scores = _scores_before_relu(item_embeddings, user_vector, in_history)
-    scores *= scales
-    return np.maximum(scores, 0, out=scores)
-
-
-def _scores_before_relu(item_embeddings, user_vector, in_history):
-    scores = item_embeddings @ user_vector
-    scores[in_history] -= 1
-    return scores
-
-
 def _require_whole_number(n):
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise OptionError(f"n is {n!r}, but must be a whole number of at least 1")
@@ -477,8 +493,11 @@ def _counts(popularity, n_items):
     return counts.astype(np.int64)
 
 
-def _popularity_scale(popularity_scale, popularity):
-    require_number({"popularity_scale": popularity_scale}, "popularity_scale", at_least=0)
-    if popularity_scale and popularity is None:
-        raise OptionError(f"popularity_scale is {popularity_scale}, but needs the popularity of the items")
-    return popularity_scale
+def _half(item_scale, n_items):
+    scales = np.asarray(item_scale)
+    if scales.shape == (n_items,) and scales.dtype.kind in "fiu":
+        with np.errstate(over="ignore"):
+            scales = scales.astype(np.float16)
+        if np.isfinite(scales).all() and (scales >= np.finfo(np.float16).tiny).all():
+            return scales
+    raise OptionError(f"item_scale must be {n_items} normal numbers of float16 above 0, one for each item")

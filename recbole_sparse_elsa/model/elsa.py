@@ -50,6 +50,8 @@ class ELSA(GeneralRecommender):
     code_size = None
     #: Number of latent dimensions beside those of the codes.
     regression_size = 0
+    #: Whether each item of a history is divided by the scale of its scores.
+    scales_input = False
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -84,10 +86,12 @@ class ELSA(GeneralRecommender):
 
     def _new_embedding(self, config, start=None):
         n_items, popularity_scale = self.histories.n_items, config["popularity_scale"]
-        output_scale = None
+        item_scale = None
         if popularity_scale > 0:
-            output_scale = popularity_scales(self.users_of_items(), popularity_scale)
-        return TopKEmbedding(n_items, config["embedding_size"], config["value_dtype"], start, output_scale)
+            item_scale = popularity_scales(self.users_of_items(), popularity_scale)
+        return TopKEmbedding(
+            n_items, config["embedding_size"], config["value_dtype"], start, item_scale, self.scales_input
+        )
 
     def users_of_items(self) -> torch.Tensor:
         """Number of users who have each item: int64, shape ``(n_items - 1,)``."""

@@ -37,7 +37,8 @@ class SparseELSA(ELSA):
     ----------
     config : recbole.config.Config
         Reads ``k``, ``pruning_schedule``, ``start``, ``start_k``, ``reg_weight``, ``stage_epochs``, ``stepwise_k``,
-        ``code_size``, ``regression_share``, ``restart``, ``popularity_exponent`` and ``min_k`` beside ELSA's options.
+        ``code_size``, ``regression_share``, ``restart``, ``popularity_exponent``, ``min_k`` and ``scale_input`` beside
+        ELSA's options.
     dataset : recbole.data.dataset.Dataset
         The training interactions.
     """
@@ -112,9 +113,9 @@ class SparseELSA(ELSA):
         # The others keep their random rows: a row of zeros has no direction.
         layer.weight.data = torch.where(norms[:, None] > 0, _ROW_NORM * rows, layer.weight.data)
         scale = (norms / norms.max()).sqrt()
-        if layer.output_scale is not None:
-            scale = scale * layer.output_scale.float()
-        layer.output_scale = scale.clamp(min=torch.finfo(torch.float16).tiny).half()
+        if layer.item_scale is not None:
+            scale = scale * layer.item_scale.float()
+        layer.item_scale = scale.clamp(min=torch.finfo(torch.float16).tiny).half()
         return layer
 
     @classmethod
@@ -127,6 +128,8 @@ class SparseELSA(ELSA):
             raise OptionError(f"restart is {config['restart']!r}, but must be True or False")
         if config["start"] not in _STARTS:
             raise OptionError(f"start is {config['start']!r}, but must be one of {', '.join(_STARTS)}")
+        if config["scale_input"] != "auto" and not isinstance(config["scale_input"], bool):
+            raise OptionError(f"scale_input is {config['scale_input']!r}, but must be auto, True or False")
         require_number(config, "reg_weight", above=0)
         require_number(config, "regression_share", at_least=0, below=1)
         if config["regression_share"] and config["code_size"] is None:
@@ -159,10 +162,17 @@ class SparseELSA(ELSA):
         ]
 
     def resolve_options(self, config) -> None:
-        """Choose the width and the start where ``embedding_size`` is auto: by the length of the training histories."""
-        if config["embedding_size"] != "auto":
+        """Choose the width and the start where ``embedding_size`` is auto, and ``scale_input`` where that is."""
+        if config["embedding_size"] == "auto":
+            self._choose_width(config)
+        else:
             self._check_width_of_start(config)
-            return
+        if config["scale_input"] == "auto":
+            config["scale_input"] = config["start"] == "regression"
+        self.scales_input = config["scale_input"]
+
+    def _choose_width(self, config):
+        """Of auto, by the length of the training histories."""
         lengths, n_items = self.histories.row_pointers.diff(), self.histories.n_items
         mean_length = lengths.sum().item() / max(1, torch.count_nonzero(lengths).item())
         chosen, *for_shorter = _choices(config)

@@ -246,8 +246,8 @@ def test_histories_stay_sparse(checkerboard):
 
 @pytest.mark.parametrize(
     "items_per_user, n_items, width, is_sparse",
-    [(60, 70, 4096, True), (40, 300, 256, False), (30, 300, 300, True), (8, 300, 300, True), (8, 70, 256, False)],
-    ids=["long histories", "short histories", "shorter ones", "very short ones", "very short ones of a small catalogue"],
+    [(60, 70, 4096, True), (52, 300, 4096, True), (48, 300, 300, True), (8, 300, 300, True), (8, 70, 256, False)],
+    ids=["long histories", "just as long", "just shorter", "very short ones", "very short ones of a small catalogue"],
 )
 def test_the_width_follows_the_length_of_the_histories(working_folder, items_per_user, n_items, width, is_sparse):
     interactions = [

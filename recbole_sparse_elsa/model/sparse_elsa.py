@@ -18,11 +18,10 @@ from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.model.elsa import ELSA, check_autoencoder_options
 from recbole_sparse_elsa.options import require_number, require_whole_number
 
-# What embedding_size auto stands for. Where users have few items, an item's neighbours are too few to choose its places
-# by, and more latent dimensions fit chance: dense training of few comes first. Where they have fewer still, training
-# from a random start soon fits chance, and a regularised regression is the better start.
+# What embedding_size auto stands for. Where users have fewer items, training from a random start soon fits chance, and a
+# regularised regression is the better start; where that cannot be, dense training of few latent dimensions.
 _WIDE, _NARROW = 4096, 256
-_LONG_HISTORY, _SHORT_HISTORY = 50, 32
+_LONG_HISTORY = 45
 _STARTS = ("auto", "neighbours", "regression", "spectral")
 # Of rows that training is to change a little, see regression_start: those of singular vectors, and of codes and a
 # regression side by side.
@@ -177,10 +176,10 @@ class SparseELSA(ELSA):
         mean_length = lengths.sum().item() / max(1, torch.count_nonzero(lengths).item())
         chosen, *for_shorter = _choices(config)
         if for_shorter and mean_length < _LONG_HISTORY:
-            chosen, *for_shorter = for_shorter
-        # A catalogue smaller than the narrow width has no room for the schedule.
-        if for_shorter and mean_length < _SHORT_HISTORY and n_items >= chosen["embedding_size"]:
-            (chosen,) = for_shorter
+            chosen, *from_regression = for_shorter
+            # A catalogue smaller than the narrow width has no room for the schedule.
+            if from_regression and n_items >= chosen["embedding_size"]:
+                (chosen,) = from_regression
         for option in ("embedding_size", "start", "start_k"):
             config[option] = chosen[option]
         if config["start"] == "regression":
@@ -207,9 +206,9 @@ class SparseELSA(ELSA):
 
 
 def _choices(config):
-    """The options, or those that ``embedding_size`` auto stands for: for long histories, short and still shorter ones.
+    """The options, or those that ``embedding_size`` auto stands for: for long histories, and two for shorter ones.
 
-    The last has as many latent dimensions as there are items, and here the fewest for which it is chosen by itself.
+    The last, which is chosen where it can be, has as many latent dimensions as there are items; here the fewest of them.
     """
     if config["embedding_size"] != "auto":
         return [config]

@@ -223,6 +223,8 @@ DENSE_START = {"embedding_size": 256, "start_k": None}
         ({"regression_share": 0.5}, "regression_share is 0.5, but must be 0 without a code_size"),
         ({"regression_share": 1}, "regression_share is 1, but must be a finite number at least 0 and below 1"),
         ({"reg_weight": 0}, "reg_weight is 0, but must be a finite number above 0"),
+        ({"l1_weight": -0.1}, "l1_weight is -0.1, but must be a finite number at least 0"),
+        ({"length_exponent": -2}, "length_exponent is -2, but must be a finite number at least -1"),
         ({"value_dtype": "int2"}, "value_dtype is 'int2', but must be one of float32, float16, int8, int4"),
         ({"code_size": 512}, "code_size is 512, but must be none unless training starts dense"),
         (

@@ -61,6 +61,7 @@ def test_items_with_the_same_users_keep_the_same_places():
 
 
 REG_WEIGHT = 4.3
+REGRESSION = {"reg_weight": REG_WEIGHT, "l1_weight": 0.3, "length_exponent": -0.25}
 
 
 def rows_without_ties():
@@ -88,7 +89,7 @@ def test_regression_of_each_item_on_the_items_that_share_most_users(monkeypatch,
     monkeypatch.setattr("recbole_sparse_elsa.core.sparse_start._CANDIDATES", n_candidates)
     monkeypatch.setattr("recbole_sparse_elsa.core.sparse_start._SWEEPS", 100)
     rows = rows_without_ties()
-    start = dense(*regression_start(histories_of(rows), 4, REG_WEIGHT))
+    start = dense(*regression_start(histories_of(rows), 4, **REGRESSION))
 
     lengths = rows.sum(dim=1).double()
     weights = lengths.clamp(min=1) ** -0.25
@@ -117,15 +118,15 @@ def test_regression_of_each_item_on_the_items_that_share_most_users(monkeypatch,
 
 @pytest.mark.parametrize("n_candidates", [2, 64])
 def test_without_weights_and_l1_the_partial_correlations_are_those_of_ease(monkeypatch, n_candidates):
-    for name, value in (("_USER_EXPONENT", 0), ("_L1_WEIGHT", 0), ("_SWEEPS", 100), ("_CANDIDATES", n_candidates)):
-        # Where an item is to keep more entries than there are candidates, it is regressed on as many.
+    # Where an item is to keep more entries than there are candidates, it is regressed on as many.
+    for name, value in (("_SWEEPS", 100), ("_CANDIDATES", n_candidates)):
         monkeypatch.setattr(f"recbole_sparse_elsa.core.sparse_start.{name}", value)
     # Three items with a user of all three in each of four groups: no weight of EASE is negative.
     rows = torch.zeros(N_USERS, N_ITEMS)
     for group in range(4):
         rows[7 * group : 7 * group + 7, 3 * group : 3 * group + 3] = random_rows()[7 * group : 7 * group + 7, :3]
         rows[7 * group : 7 * group + 3, 3 * group : 3 * group + 3] = 1
-    start = dense(*regression_start(histories_of(rows), N_ITEMS, REG_WEIGHT))
+    start = dense(*regression_start(histories_of(rows), N_ITEMS, REG_WEIGHT, 0, 0))
     inverse = torch.linalg.inv((rows.T @ rows).double() + REG_WEIGHT * torch.eye(N_ITEMS, dtype=torch.float64))
     # EASE's weight of i for j is -inverse[i, j] / inverse[j, j].
     assert (inverse - inverse.diag().diag() <= 0).all()
@@ -135,7 +136,7 @@ def test_without_weights_and_l1_the_partial_correlations_are_those_of_ease(monke
 
 
 def test_an_item_without_users_is_regressed_on_nothing_and_unlike_all_others():
-    columns, values = regression_start(histories_of(random_rows()), 4, REG_WEIGHT)
+    columns, values = regression_start(histories_of(random_rows()), 4, **REGRESSION)
     assert columns[-1].tolist() == [N_ITEMS - 1, -1, -1, -1]
     assert (columns[:-1] != N_ITEMS - 1).all()
     # As the layer takes it: rows may have different numbers of entries.

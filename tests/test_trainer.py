@@ -231,7 +231,7 @@ def test_a_regression_stands_beside_the_codes_with_its_share_of_the_nonzeros_and
     run = prepare("SparseELSA", random_dataset, **options)
     run.trainer._prune(0, False)
     layer = run.model.item_embedding
-    columns, values = regression_start(run.model.histories, 2, run.config["reg_weight"])
+    columns, values = regression_start(run.model.histories, 2, 40, 0.3, -0.25)
     regression = torch.zeros(30, 31).scatter_(1, columns.where(columns >= 0, 30), values)[:, :30]
     # What an evaluation of held-out users puts in the place of the histories is not learnt from.
     run.model.set_histories(csr_matrix((31, 31), dtype=np.float32))

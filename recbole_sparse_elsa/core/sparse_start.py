@@ -9,10 +9,6 @@ _BLOCK_SIZE = 2**25
 
 # Items that an item is regressed on, unless it is to keep more: at 32 non-zeros, four times as many ranked no better.
 _CANDIDATES = 64
-# A user of many items says less of each pair of them: users weigh in proportion to this power of their items.
-_USER_EXPONENT = -0.25
-# Users that an item has to share with another, beyond what others explain, to weigh on it.
-_L1_WEIGHT = 0.3
 # Sweeps of coordinate descent over the candidates of an item: with twice as many nothing ranked better.
 _SWEEPS = 5
 # What an item's own latent dimension weighs in its embedding, beside partial correlations with other items.
@@ -73,17 +69,19 @@ def neighbour_start(histories: UserHistories, embedding_size: int, nonzeros: int
 
 
 @torch.no_grad()
-def regression_start(histories: UserHistories, nonzeros: int, reg_weight: float):
+def regression_start(
+    histories: UserHistories, nonzeros: int, reg_weight: float, l1_weight: float, length_exponent: float
+):
     """Item embeddings with a latent dimension for each item, from a regression of every item on its neighbours.
 
     SLIM (Ning and Karypis, ICDM 2011) regresses each item on all others, with weights of at least 0 and an L1 and an L2
     penalty. Here an item ``j`` is regressed on those few items ``S`` alone that have the largest ``G_ij / sqrt(G_ii +
-    λ)``, where ``G = XᵀDX`` counts shared users, who weigh less the more items they have (``D``; the mean over the
-    interactions is 1): the ``b`` of at least 0 that minimises ``b (G_SS + λ I) b / 2 - b (G_Sj - 0.3)``, with the
-    residual ``r_j = G_jj + λ - G_jS b``. The cost follows the pairs of items that share users, and no items x items
-    matrix is made. The embedding of ``j`` has ``b_i sqrt(r_i / r_j)``, of EASE (Steck, WWW 2019) the partial correlation
-    of ``i`` and ``j``, at the dimension of ``i``, for the largest, and a constant at its own. So do items with few
-    users, whose weights λ makes small, have small cosines with all others.
+    λ)``, where ``G = XᵀDX`` counts shared users, who may weigh less the more items they have (``D``, of mean 1 over
+    the interactions): the ``b`` of at least 0 that minimises ``b (G_SS + λ I) b / 2 - b (G_Sj - λ₁)``, with the residual
+    ``r_j = G_jj + λ - G_jS b``. The cost follows the pairs of items that share users, and no items x items matrix is
+    made. The embedding of ``j`` has ``b_i sqrt(r_i / r_j)``, of EASE (Steck, WWW 2019) the partial correlation of ``i``
+    and ``j``, at the dimension of ``i``, for the largest, and a constant at its own. So do items with few users, whose
+    weights λ makes small, have small cosines with all others.
 
     Rows are long, so that the steps of an optimiser turn them little: where histories are short, training as from a
     random start would soon have learnt chance.
@@ -96,6 +94,10 @@ def regression_start(histories: UserHistories, nonzeros: int, reg_weight: float)
         Most entries of an item, in [1, n_items].
     reg_weight : float
         λ, above 0.
+    l1_weight : float
+        λ₁, at least 0: the users that an item has to share with another, beyond what others explain, to weigh on it.
+    length_exponent : float
+        Users weigh in proportion to this power of their number of items.
 
     Returns
     -------
@@ -107,7 +109,7 @@ def regression_start(histories: UserHistories, nonzeros: int, reg_weight: float)
     """
     n_items, device = histories.n_items, histories.item_indices.device
     batch = histories.batch(torch.arange(histories.n_users, device=device))
-    weight_of_user = batch.lengths.clamp(min=1).double() ** _USER_EXPONENT
+    weight_of_user = batch.lengths.clamp(min=1).double() ** length_exponent
     weights = weight_of_user[batch.user_index]
     weights = (weights / weights.mean()).float()
     batch.input_value = weights.sqrt()
@@ -140,7 +142,7 @@ def regression_start(histories: UserHistories, nonzeros: int, reg_weight: float)
         is_candidate = (targets > 0).float()
         system *= is_candidate[:, :, None] * is_candidate[:, None, :]
         system.diagonal(dim1=1, dim2=2).add_(1 - is_candidate)
-        solution = _nonnegative_solution(system, targets - _L1_WEIGHT * is_candidate)
+        solution = _nonnegative_solution(system, targets - l1_weight * is_candidate)
         residuals[items] -= (targets * solution).sum(dim=1)
         neighbours[items], weights[items] = candidates, solution
 

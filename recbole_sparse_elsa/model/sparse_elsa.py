@@ -35,9 +35,9 @@ class SparseELSA(ELSA):
     Parameters
     ----------
     config : recbole.config.Config
-        Reads ``k``, ``pruning_schedule``, ``start``, ``start_k``, ``reg_weight``, ``stage_epochs``, ``stepwise_k``,
-        ``code_size``, ``regression_share``, ``restart``, ``popularity_exponent``, ``min_k`` and ``scale_input`` beside
-        ELSA's options.
+        Reads ``k``, ``pruning_schedule``, ``start``, ``start_k``, ``reg_weight``, ``l1_weight``, ``length_exponent``,
+        ``stage_epochs``, ``stepwise_k``, ``code_size``, ``regression_share``, ``restart``, ``popularity_exponent``,
+        ``min_k`` and ``scale_input`` beside ELSA's options.
     dataset : recbole.data.dataset.Dataset
         The training interactions.
     """
@@ -53,7 +53,7 @@ class SparseELSA(ELSA):
         if self.regression_nonzeros:
             self.regression_size = self.histories.n_items
             # Of the training interactions: what an evaluation puts in their place plays no part.
-            self._regression = regression_start(self.histories, self.regression_nonzeros, config["reg_weight"])
+            self._regression = self._regression_start(config, self.regression_nonzeros)
         # An item without users would have no share at all; it counts as one with a single user.
         self.nonzero_shares = self.users_of_items().clamp(min=1).double() ** config["popularity_exponent"]
         if self.restart:
@@ -101,10 +101,14 @@ class SparseELSA(ELSA):
             return super()._new_embedding(config)
         start_k = self.pruning_schedule.k_at(0)
         if config["start"] == "regression":
-            start = regression_start(self.histories, start_k, config["reg_weight"])
+            start = self._regression_start(config, start_k)
         else:
             start = neighbour_start(self.histories, config["embedding_size"], start_k)
         return super()._new_embedding(config, start)
+
+    def _regression_start(self, config, nonzeros):
+        regression = (config[option] for option in ("reg_weight", "l1_weight", "length_exponent"))
+        return regression_start(self.histories, nonzeros, *regression)
 
     def _spectral_embedding(self, config):
         layer = super()._new_embedding(config)
@@ -130,6 +134,8 @@ class SparseELSA(ELSA):
         if config["scale_input"] != "auto" and not isinstance(config["scale_input"], bool):
             raise OptionError(f"scale_input is {config['scale_input']!r}, but must be auto, True or False")
         require_number(config, "reg_weight", above=0)
+        require_number(config, "l1_weight", at_least=0)
+        require_number(config, "length_exponent", at_least=-1)
         require_number(config, "regression_share", at_least=0, below=1)
         if config["regression_share"] and config["code_size"] is None:
             raise OptionError(f"regression_share is {config['regression_share']}, but must be 0 without a code_size")

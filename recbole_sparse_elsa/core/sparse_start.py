@@ -109,16 +109,16 @@ def regression_start(
     """
     n_items, device = histories.n_items, histories.item_indices.device
     batch = histories.batch(torch.arange(histories.n_users, device=device))
-    weight_of_user = batch.lengths.clamp(min=1).double() ** length_exponent
-    weights = weight_of_user[batch.user_index]
-    weights = (weights / weights.mean()).float()
-    batch.input_value = weights.sqrt()
+    user_weights = batch.lengths.clamp(min=1).double() ** length_exponent
+    interaction_weights = user_weights[batch.user_index]
+    interaction_weights = (interaction_weights / interaction_weights.mean()).float()
+    batch.input_value = interaction_weights.sqrt()
     interactions = batch.sparse_tensor()
     gram = torch.sparse.mm(interactions.t(), interactions).coalesce()
     (rows, columns), counts = gram.indices(), gram.values()
     keys = rows * n_items + columns  # which rise: the count of a pair is found by bisection
     first_of_row = torch.searchsorted(rows, torch.arange(n_items + 1, device=device))
-    popularity = torch.bincount(batch.item_index, weights, minlength=n_items)
+    popularity = torch.bincount(batch.item_index, interaction_weights, minlength=n_items)
     n_candidates = min(max(_CANDIDATES, nonzeros - 1), n_items)
 
     def counts_of(pairs):

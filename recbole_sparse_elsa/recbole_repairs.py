@@ -65,6 +65,7 @@ def apply() -> None:
     _repair_full_sort_prediction()
     _repair_evaluation_batches()
     _repair_case_study()
+    _repair_device()
     _repair_several_processes()
     _repair_evaluation_on_several_processes()
     _repair_logger()
@@ -933,24 +934,34 @@ def _repair_evaluation_batches():
     _repair(FullSortEvalDataLoader, "_init_batch_size_and_step", "self", make)
 
 
-# Several processes
+# Devices and several processes
 
 
-def _repair_several_processes():
-    """Let RecBole's runs on several processes work on CPUs too, with gloo.
+def _repair_device():
+    """Train where the user asked for, also in several processes.
 
-    RecBole knows NCCL and GPUs only. Can go when it chooses the back end by the device.
+    RecBole trains on a GPU in spite of ``use_gpu: False``, puts its default ``gpu_id`` in the place of the user's
+    CUDA_VISIBLE_DEVICES, by which schedulers hand out GPUs (issue #1955), and knows several processes on GPUs only: here
+    they take gloo on CPUs. Can go when RecBole does these.
     """
     from recbole.config import Config
-    from recbole.trainer import Trainer
-    from recbole.trainer.trainer import AbstractTrainer
-    from recbole.utils import utils
 
-    def make_init_device(original):
+    def make(original):
+        by_user = by_recbole = None  # what CUDA_VISIBLE_DEVICES was set to
+
         def init_device(self):
+            nonlocal by_user, by_recbole
             options = self.final_config_dict
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            if visible != by_recbole:
+                by_user = visible
+            if by_user is not None and "gpu_id" not in self.external_config_dict:
+                options["gpu_id"] = by_user
             local_rank = options.pop("local_rank", None)
             original(self)  # as for one process: whether there is a GPU to use
+            by_recbole = os.environ["CUDA_VISIBLE_DEVICES"]
+            if not options["use_gpu"]:
+                options["device"] = torch.device("cpu")
             if local_rank is None:
                 return
             if options["device"].type != "cpu":
@@ -968,6 +979,18 @@ def _repair_several_processes():
                 options.update(state="error", show_progress=False, verbose=False)
 
         return init_device
+
+    _repair(Config, "_init_device", "self", make)
+
+
+def _repair_several_processes():
+    """Let RecBole's runs on several processes train on CPUs too, and wait for each other.
+
+    RecBole knows GPUs only. Can go when it chooses by the device.
+    """
+    from recbole.trainer import Trainer
+    from recbole.trainer.trainer import AbstractTrainer
+    from recbole.utils import utils
 
     def make_abstract_trainer_init(original):
         def init(self, config, model):
@@ -1002,7 +1025,6 @@ def _repair_several_processes():
         return ensure_dir
 
     _repair(utils, "ensure_dir", "dir_path", make_ensure_dir)
-    _repair(Config, "_init_device", "self", make_init_device)
     _repair(AbstractTrainer, "__init__", "self config model", make_abstract_trainer_init)
     _repair(Trainer, "evaluate", "self eval_data load_best_model model_file show_progress", make_evaluate)
 

@@ -301,14 +301,13 @@ def test_wrong_options_are_refused_in_one_line_before_any_work(arguments, error)
     assert os.listdir() == ["file"]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="refused only where there is no CUDA device")
 def test_cuda_is_refused_where_there_is_none():
     expected = "OptionError: device is cuda, but torch finds no CUDA device: give cpu or auto"
     with pytest.raises(SystemExit, match=expected):
         main([*STEP, "--device", "cuda"])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_on_cuda_the_peak_memory_of_a_step_is_reported():
     main([*STEP, *TINY, "--device", "cuda"])
     for row in read_csv("out/step.csv"):

@@ -154,6 +154,21 @@ def test_a_checkpoint_gives_the_same_scores_in_a_model_made_anew(checkerboard, n
     assert torch.equal(loaded.full_sort_predict(users), run.model.full_sort_predict(users))
 
 
+@pytest.mark.cuda
+@every_model
+def test_trains_on_cuda_and_scores_there_as_on_a_cpu(checkerboard, name, options):
+    run = prepare(name, checkerboard, **options)
+    assert run.model.device.type == "cuda"
+    run.trainer.fit(run.train_data, run.valid_data)
+    metrics = run.trainer.evaluate(run.test_data)
+    users = users_of(run, range(1, 61))
+    scores = run.model.full_sort_predict(users.to("cuda")).cpu()
+    on_cpu = prepare(name, checkerboard, use_gpu=False, **options)
+    metrics_on_cpu = on_cpu.trainer.evaluate(on_cpu.test_data, model_file=run.trainer.saved_model_file)
+    assert metrics_on_cpu == pytest.approx(metrics, abs=1e-3)
+    torch.testing.assert_close(on_cpu.model.full_sort_predict(users), scores, rtol=1e-4, atol=1e-4)
+
+
 @every_model
 def test_every_model_but_the_neighbours_reports_its_bytes_per_item(checkerboard, name, options):
     run = prepare(name, checkerboard, **options)

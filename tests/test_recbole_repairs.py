@@ -232,7 +232,26 @@ def test_a_checkpoint_that_cannot_be_read_leaves_torch_load_alone(tmp_path):
     assert torch.load is torch_load
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="is about a machine without a GPU")
+@pytest.mark.parametrize("options, device", [({}, "cuda"), ({"use_gpu": False}, "cpu"), ({"gpu_id": ""}, "cpu")])
+def test_a_gpu_is_used_unless_it_is_not_wanted(checkerboard, monkeypatch, options, device):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert Config("BPR", checkerboard, config_dict=options)["device"].type == device
+
+
+def test_the_gpu_is_the_one_of_gpu_id_or_else_of_the_environment(checkerboard, monkeypatch):
+    def visible(**options):
+        Config("BPR", checkerboard, config_dict=options)
+        return os.environ["CUDA_VISIBLE_DEVICES"]
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert [visible(), visible(gpu_id=1), visible()] == ["3", "1", "3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert [visible(), visible(gpu_id="0"), visible()] == ["2,5", "0", "2,5"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert [visible(), visible()] == ["0", "0"]
+
+
 def test_a_checkpoint_of_several_gpus_loads_without_any(checkerboard):
     run_recbole(model="BPR", dataset=checkerboard, config_dict={**QUIET, "epochs": 1})
     (checkpoint,) = glob.glob("saved/*.pth")

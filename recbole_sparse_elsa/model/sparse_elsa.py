@@ -111,7 +111,8 @@ class SparseELSA(ELSA):
         return regression_start(self.histories, nonzeros, *regression)
 
     def _spectral_embedding(self, config):
-        layer = super()._new_embedding(config)
+        # Where the histories are, of which the start is made.
+        layer = super()._new_embedding(config).to(self.device)
         rows, norms = spectral_start(self.histories, config["embedding_size"])
         # The others keep their random rows: a row of zeros has no direction.
         layer.weight.data = torch.where(norms[:, None] > 0, _ROW_NORM * rows, layer.weight.data)

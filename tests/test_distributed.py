@@ -66,7 +66,6 @@ def start(model, dataset, options, folder, killed_in_epoch=None, **how):
         env={
             **os.environ,
             "PYTHONPATH": PACKAGE,
-            "CUDA_VISIBLE_DEVICES": "",
             "RUN": json.dumps([model, dataset, {**options, "checkpoint_dir": folder}, how, killed_in_epoch]),
         },
         stdout=subprocess.PIPE,

@@ -121,7 +121,7 @@ if __name__ == "__main__":
         script.write(code)
     result = subprocess.run(
         [sys.executable, "workers.py"],
-        env={**os.environ, "PYTHONPATH": PACKAGE, "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, "PYTHONPATH": PACKAGE},
         capture_output=True,
         text=True,
         timeout=300,

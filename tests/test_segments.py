@@ -5,11 +5,12 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from conftest import prepare, write_interactions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recbole_sparse_elsa.__main__ import main
-from recbole_sparse_elsa.benchmark.segments import agreement
+from recbole_sparse_elsa.benchmark.segments import agreement, index_of_model
 from recbole_sparse_elsa.errors import DatasetError, OptionError, SegmentsFileError
 from recbole_sparse_elsa.index import SparseIndex
 from recbole_sparse_elsa.segments import ItemMetadata, Segments, name_segments, read_item_file, segment_catalogue
@@ -424,6 +425,18 @@ def test_agreement_of_segments_with_labels():
     assert purity == pytest.approx((1 + 2 + 1) / 6)
     # Half an item for each of two labels.
     assert agreement(np.array([0, 1]), np.array([[0.5, 0.5], [0, 1.0]]))[1] == pytest.approx((0.5 + 1) / 2)
+
+
+@pytest.mark.parametrize("scale_input", [False, True])
+def test_the_benchmark_lists_items_by_the_scores_of_the_model(random_dataset, scale_input):
+    run = prepare("SparseELSA", random_dataset, popularity_scale=0.5, scale_input=scale_input)
+    dataset = run.train_data.dataset
+    index = index_of_model(run.model, dataset)
+    for user in range(1, dataset.user_num):
+        history = dataset.inter_matrix(form="csr")[user].indices
+        expected = run.model.full_sort_predict({"user_id": torch.tensor([user])}).detach()[1:]
+        scores = index.scores([dataset.id2token("item_id", item) for item in history])
+        np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_benchmark_writes_its_tables(working_folder, capsys):

@@ -92,17 +92,14 @@ def run(options) -> None:
         elsa, _ = _train("ELSA", options, config_files, data_options, device)
         sparse, data = _train("SparseELSA", options, config_files, data_options, device)
     dataset = data.train_data.dataset
-    tokens = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
-    interactions = dataset.inter_matrix(form="csr")
-    interactions.sum_duplicates()
-    popularity = np.bincount(interactions.indices, minlength=len(tokens) + 1)[1:]
-    index = SparseIndex(csr_matrix(sparse), tokens, popularity=popularity)
+    index = index_of_model(sparse, dataset)
+    tokens, popularity = index.item_tokens, index.popularity
     largest = segment_catalogue(
         index.item_embeddings, tokens, max(options.n_segments), min_size=options.min_size, popularity=popularity
     )
     cuts = [largest.cut(n) for n in dict.fromkeys(options.n_segments)]
     labels = None if label_field is None else _labels(item_file, tokens, label_field)
-    segment_rows = _compare_labels(options, cuts, elsa, labels)
+    segment_rows = _compare_labels(options, cuts, _item_embeddings(elsa), labels)
     pages = _held_out_pages(data.test_data.dataset, tokens)
     homepage_rows = _compare_homepages(options, cuts, index, popularity, pages)
     explanation = report.paragraph(
@@ -141,7 +138,7 @@ def _check(options):
 
 
 def _train(model, options, config_files, data_options, device):
-    """Train a model to its best on the validation users; its item embeddings (float32, dense), and the data."""
+    """Train a model to its best on the validation users; the model, and the data."""
     sizes = {"embedding_size": options.embedding_size, "k": options.k}
     config_dict = {
         **(sizes if model == "SparseELSA" else {"embedding_size": options.elsa_embedding_size}),
@@ -172,7 +169,26 @@ def _train(model, options, config_files, data_options, device):
     # Loads the best epoch into the model.
     trainer.evaluate(data.valid_data, show_progress=False)
     trainer.tensorboard.close()
-    return trainer.model.item_embedding().detach().cpu().numpy(), data
+    return trainer.model, data
+
+
+def index_of_model(model, dataset):
+    """A SparseIndex of a trained SparseELSA and its training interactions, with the model's scores."""
+    interactions = dataset.inter_matrix(form="csr")
+    interactions.sum_duplicates()
+    item_scale = model.item_embedding.item_scale
+    return SparseIndex(
+        csr_matrix(_item_embeddings(model)),
+        [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]],
+        popularity=np.bincount(interactions.indices, minlength=dataset.item_num)[1:],
+        item_scale=None if item_scale is None else item_scale.cpu().numpy(),
+        scales_input=model.scales_input,
+    )
+
+
+def _item_embeddings(model):
+    """Of norm 1, as a dense matrix: float32."""
+    return model.item_embedding().detach().cpu().numpy()
 
 
 def _label_source(options):

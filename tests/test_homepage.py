@@ -61,6 +61,15 @@ def test_rows_are_the_best_segments_and_hold_their_best_items(index, segments):
     assert (page.history, page.unknown_items) == (["a2", "b1"], [])
 
 
+def test_rows_by_scores_are_the_segments_whose_items_score_most(index, segments):
+    # The row of c scores .96, and that of a .8 with one item in it, but 1.44 with two.
+    page = homepage(index, segments, ["a2", "b1"], items_per_row=1, rows_by="scores")
+    assert [row.items for row in page.rows] == [["b2"], ["c2"], ["a1"]]
+    assert [row.affinity for row in page.rows] == pytest.approx([1.6, 0, 0.8], abs=1e-6)
+    page = homepage(index, segments, ["a2", "b1"], rows_by="scores")
+    assert [row.items for row in page.rows] == [["b2"], ["a1", "a3"], ["c2"]]
+
+
 def test_only_as_many_rows_and_items_as_are_asked_for(index, segments):
     page = homepage(index, segments, ["a2", "b1"], rows=2, items_per_row=1)
     assert [row.items for row in page.rows] == [["b2"], ["a1"]]
@@ -86,6 +95,7 @@ def test_unknown_items_are_skipped_and_repeated_ones_count_once(index, segments)
         ("a1", {}, "history is the text 'a1', but must be a list of item tokens"),
         (["a1"], {"rows": 0}, "rows is 0, but must be a whole number of at least 1"),
         (["a1"], {"items_per_row": 2.0}, "items_per_row is 2.0, but must be a whole number"),
+        (["a1"], {"rows_by": "score"}, "rows_by is 'score', but must be one of affinity, scores"),
     ],
 )
 def test_what_cannot_be_had_is_said(index, segments, history, options, error):
@@ -98,7 +108,7 @@ def test_segments_of_another_catalogue_are_refused(segments):
         homepage(SparseIndex(EMBEDDINGS, TOKENS[::-1]), segments, ["a1"])
 
 
-def naive_homepage(dense, segments, history, rows, items_per_row):
+def naive_homepage(dense, segments, history, rows, items_per_row, rows_by):
     """Lists of places, row by row, in plain Python; dense is the matrix of the item embeddings of norm 1."""
     user = sum(dense[item] for item in history)
     candidates = []
@@ -108,9 +118,10 @@ def naive_homepage(dense, segments, history, rows, items_per_row):
             direction[dimension] += sign
         affinity = direction @ user / max(np.linalg.norm(direction), 1)
         scores = {item: dense[item] @ user for item in segment.items if item not in history}
-        best = sorted((item for item in scores if scores[item] > 1e-6), key=lambda item: -scores[item])
+        best = sorted((item for item in scores if scores[item] > 1e-6), key=lambda item: -scores[item])[:items_per_row]
         if best:
-            candidates.append((-affinity, place, best[:items_per_row]))
+            worth = affinity if rows_by == "affinity" else sum(scores[item] for item in best)
+            candidates.append((-worth, place, best))
     return [best for _, _, best in sorted(candidates)[:rows]]
 
 
@@ -125,13 +136,14 @@ def test_a_homepage_is_what_the_definition_says(seed, min_size, rows, items_per_
     index = SparseIndex(csr_matrix(dense), tokens)
     segments = segment_catalogue(index.item_embeddings, tokens, min_size=min_size)
     history = rng.choice(40, size=n_history, replace=False)
-    page = homepage(index, segments, [tokens[item] for item in history], rows, items_per_row)
-    shown = [item for row in page.rows for item in row.items]
-    assert len(set(shown)) == len(shown)
-    assert not set(shown) & set(page.history)
-    assert all(set(row.items) <= set(segments[row.segment].item_tokens) for row in page.rows)
-    expected = naive_homepage(dense, segments, history.tolist(), rows, items_per_row)
-    assert [row.items for row in page.rows] == [[tokens[item] for item in row] for row in expected]
+    for rows_by in ("affinity", "scores"):
+        page = homepage(index, segments, [tokens[item] for item in history], rows, items_per_row, rows_by)
+        shown = [item for row in page.rows for item in row.items]
+        assert len(set(shown)) == len(shown)
+        assert not set(shown) & set(page.history)
+        assert all(set(row.items) <= set(segments[row.segment].item_tokens) for row in page.rows)
+        expected = naive_homepage(dense, segments, history.tolist(), rows, items_per_row, rows_by)
+        assert [row.items for row in page.rows] == [[tokens[item] for item in row] for row in expected]
 
 
 # The page in HTML
@@ -199,6 +211,8 @@ def test_the_command_prints_the_rows_and_writes_the_page(files, capsys):
     assert [cell.strip() for cell in lines[3].split("|")[1:-1]] == ["b1, b2", "1.600", "1", "b2"]
     assert len(lines) == 6 and lines[-1] == "Written: page.html"
     assert "<h1>Homepage</h1>" in open("page.html").read()
+    main([*files, "--items", "a2", "b1", "--items_per_row", "1", "--rows_by", "scores"])
+    assert [line.split("|")[4].strip() for line in capsys.readouterr().out.splitlines()[2:]] == ["b2", "c2", "a1"]
     main([*files, "--items", "a2", "b1", "--n_segments", "1"])
     assert capsys.readouterr().out.splitlines()[2].endswith("|  b2; c2; a1 |")
 

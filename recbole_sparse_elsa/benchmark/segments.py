@@ -26,7 +26,7 @@ from recbole_sparse_elsa.segments import homepage, read_item_file, segment_catal
 
 _HIDDEN, _VALID_METRIC = 0.2, "NDCG@100"
 _OURS, _KMEANS, _CHANCE = "segments of SparseELSA", "k-means on ELSA", "SparseELSA's sizes, items at random"
-_HOMEPAGE, _LIST, _POPULAR = "homepage", "plain list", "popular rows"
+_HOMEPAGE, _BY_SCORES, _LIST, _POPULAR = "homepage", "homepage, rows by scores", "plain list", "popular rows"
 _LABELS_EXPLANATION = """
 NMI and purity are against the {n_labels} values of {label_field}, of {labelled} items that have one; an item with
 several counts for each in equal parts. NMI is normalised by the mean of the entropies; purity is the part of the most
@@ -36,8 +36,9 @@ of {kmeans_runs} runs.
 _EXPLANATION = """
 {dataset}{filtered}: {items} items; {training_users} training users; {pages} folds of {test_users} held-out users, in
 each of which {hidden:.0%} of the user's items are hidden. Rows: {rows} of at most {items_per_row}, items of the history
-left out. "Homepage": SparseELSA's best segments by affinity, each with its best items; "plain list": its {shown} best
-items; "popular rows": the same segments, in the order of their training interactions, with their most popular items.
+left out. "Homepage": SparseELSA's best segments by affinity, each with its best items; "rows by scores": those whose row
+has the largest sum of scores; "plain list": its {shown} best items; "popular rows": the same segments, in the order of
+their training interactions, with their most popular items.
 "Found" is the share of hidden items that are shown, averaged over folds; "hit" the share of folds in which at least one
 is; "coverage" the share of the catalogue that at least one user is shown. SparseELSA: d = {embedding_size}, k = {k};
 ELSA: d = {elsa_embedding_size}; other options as shipped{from_files}; trained until {valid_metric} of the validation
@@ -288,7 +289,8 @@ def _compare_homepages(options, cuts, index, popularity, pages):
     n_shown = options.rows * options.items_per_row
     ways = {(None, _LIST): lambda history: index.recommend(history, n_shown).items}
     for cut in cuts:
-        ways[len(cut), _HOMEPAGE] = _homepage_of(cut, index, options)
+        ways[len(cut), _HOMEPAGE] = _homepage_of(cut, index, options, "affinity")
+        ways[len(cut), _BY_SCORES] = _homepage_of(cut, index, options, "scores")
         ways[len(cut), _POPULAR] = _popular_rows_of(cut, index, popularity, options)
     rows, place_of = [], {token: place for place, token in enumerate(index.item_tokens)}
     with tqdm(total=len(ways) * len(pages), unit="page", desc="homepages") as progress:
@@ -313,9 +315,9 @@ def _compare_homepages(options, cuts, index, popularity, pages):
     return rows
 
 
-def _homepage_of(cut, index, options):
+def _homepage_of(cut, index, options, rows_by):
     def items_for(history):
-        page = homepage(index, cut, history, options.rows, options.items_per_row)
+        page = homepage(index, cut, history, options.rows, options.items_per_row, rows_by)
         return [item for row in page.rows for item in row.items]
 
     return items_for

@@ -7,6 +7,8 @@ import numpy as np
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.options import require_whole_number
 
+ROW_ORDERS = ("affinity", "scores")
+
 
 @dataclass(frozen=True)
 class HomepageRow:
@@ -55,8 +57,8 @@ class Homepage:
     unknown_items: list
 
 
-def homepage(index, segments, history, rows=5, items_per_row=10) -> Homepage:
-    """The user's best segments by affinity, each with its best items by the model's scores.
+def homepage(index, segments, history, rows=5, items_per_row=10, rows_by="affinity") -> Homepage:
+    """The user's best segments, each with its best items by the model's scores.
 
     Parameters
     ----------
@@ -70,6 +72,9 @@ def homepage(index, segments, history, rows=5, items_per_row=10) -> Homepage:
         Number of rows at most. A segment of which no item is left that the model scores above 0 makes no row.
     items_per_row : int
         Number of items in a row at most.
+    rows_by : {"affinity", "scores"}
+        Whether the best segments are those of the largest affinity, as in the paper, in which the popularity of items
+        plays no part; or those whose row has the largest sum of the model's scores.
 
     Returns
     -------
@@ -82,6 +87,8 @@ def homepage(index, segments, history, rows=5, items_per_row=10) -> Homepage:
     """
     for name, value in (("rows", rows), ("items_per_row", items_per_row)):
         require_whole_number({name: value}, name, at_least=1)
+    if rows_by not in ROW_ORDERS:
+        raise OptionError(f"rows_by is {rows_by!r}, but must be one of {', '.join(ROW_ORDERS)}")
     tokens = segments.tree.item_tokens
     if list(index.item_tokens) != tokens:
         raise OptionError("the segments were made from other items than the index has; make them from this index")
@@ -96,11 +103,16 @@ def homepage(index, segments, history, rows=5, items_per_row=10) -> Homepage:
     affinities = segments.vectors @ index.user_vector(history)
     scores = np.array(index.scores(history))
     scores[known] = 0
-    page = []
-    for place in np.argsort(-affinities, kind="stable").tolist():
-        items = np.sort(segments[place].items)
+
+    def best_of(segment):
+        items = np.sort(segment.items)
         best = items[np.argsort(-scores[items], kind="stable")[:items_per_row]]
-        best = best[scores[best] > 0]
+        return best[scores[best] > 0]
+
+    order = affinities if rows_by == "affinity" else np.array([scores[best_of(segment)].sum() for segment in segments])
+    page = []
+    for place in np.argsort(-order, kind="stable").tolist():
+        best = best_of(segments[place])
         if len(best):
             page.append(
                 HomepageRow(

@@ -3,7 +3,7 @@
 from recbole_sparse_elsa import report
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.options import add_whole_number_options, require_whole_number
-from recbole_sparse_elsa.segments.homepage import homepage
+from recbole_sparse_elsa.segments.homepage import ROW_ORDERS, homepage
 from recbole_sparse_elsa.segments.homepage_page import homepage_html
 from recbole_sparse_elsa.segments.segments import Segments
 from recbole_sparse_elsa.segments.source import Source, add_source_arguments
@@ -22,6 +22,12 @@ def add_subcommand(subparsers) -> None:
     whose.add_argument("--items", nargs="+", metavar="ITEM", help="the tokens of a history's items")
     whose.add_argument("--user", help="token of a user of the checkpoint's data set, whose items are the history")
     add_whole_number_options(parser, ("rows", 5, "rows at most"), ("items_per_row", 10, "items in a row at most"))
+    parser.add_argument(
+        "--rows_by",
+        choices=ROW_ORDERS,
+        default="affinity",
+        help="the best segments: of the largest affinity, or whose row has the largest scores (default: affinity)",
+    )
     parser.add_argument("--n_segments", type=int, help="cut the tree into so many segments (default: as in the file)")
     parser.add_argument("--output", metavar="FILE", help="web page (HTML) to write (default: only the table)")
     parser.set_defaults(run=run)
@@ -44,7 +50,7 @@ def run(options) -> None:
         segments = segments.cut(options.n_segments)
     source = Source(options.source, options.data_path)
     history = options.items if options.user is None else source.history_of(options.user)
-    page = homepage(source.index, segments, history, options.rows, options.items_per_row)
+    page = homepage(source.index, segments, history, options.rows, options.items_per_row, options.rows_by)
     if page.unknown_items:
         print(f"Skipped, since the index does not have them: {', '.join(page.unknown_items)}")
     rows = [

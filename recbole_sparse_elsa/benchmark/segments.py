@@ -36,9 +36,9 @@ of {kmeans_runs} runs.
 _EXPLANATION = """
 {dataset}{filtered}: {items} items; {training_users} training users; {pages} folds of {test_users} held-out users, in
 each of which {hidden:.0%} of the user's items are hidden. Rows: {rows} of at most {items_per_row}, items of the history
-left out. "Homepage": SparseELSA's best segments by affinity, each with its best items; "rows by scores": those whose row
-has the largest sum of scores; "plain list": its {shown} best items; "popular rows": the same segments, in the order of
-their training interactions, with their most popular items.
+left out. "Homepage": SparseELSA's best segments by affinity, each with its best items; "rows by scores": those whose
+row has the largest sum of scores; "plain list": its {shown} best items; "popular rows": the same segments, in the order
+of their training interactions, with their most popular items.
 "Found" is the share of hidden items that are shown, averaged over folds; "hit" the share of folds in which at least one
 is; "coverage" the share of the catalogue that at least one user is shown. SparseELSA: d = {embedding_size}, k = {k};
 ELSA: d = {elsa_embedding_size}; other options as shipped{from_files}; trained until {valid_metric} of the validation

@@ -20,7 +20,7 @@ from recbole_sparse_elsa import report
 from recbole_sparse_elsa.benchmark.data_options import add_data_options, check_data_options, in_words, recbole_options
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
-from recbole_sparse_elsa.index import SparseIndex
+from recbole_sparse_elsa.index.from_checkpoint import index_of_dataset
 from recbole_sparse_elsa.options import add_whole_number_options, require_k_within, require_whole_number
 from recbole_sparse_elsa.segments import homepage, read_item_file, segment_catalogue
 
@@ -175,16 +175,8 @@ def _train(model, options, config_files, data_options, device):
 
 def index_of_model(model, dataset):
     """A SparseIndex of a trained SparseELSA and its training interactions, with the model's scores."""
-    interactions = dataset.inter_matrix(form="csr")
-    interactions.sum_duplicates()
-    item_scale = model.item_embedding.item_scale
-    return SparseIndex(
-        csr_matrix(_item_embeddings(model)),
-        [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]],
-        popularity=np.bincount(interactions.indices, minlength=dataset.item_num)[1:],
-        item_scale=None if item_scale is None else item_scale.cpu().numpy(),
-        scales_input=model.scales_input,
-    )
+    embeddings = csr_matrix(_item_embeddings(model))
+    return index_of_dataset(dataset, embeddings, model.item_embedding.item_scale, model.scales_input)
 
 
 def _item_embeddings(model):

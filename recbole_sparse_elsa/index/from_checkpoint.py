@@ -48,23 +48,46 @@ def index_from_checkpoint(path, encoding="float32", data_path=None) -> SparseInd
     item_embeddings = _item_embeddings(path, config["model"], checkpoint["state_dict"])
     find_data(config, data_path)
     dataset = load_data(config).train_data.dataset
-    tokens = dataset.field2id_token[dataset.iid_field][1:]  # the first stands for padding
-    if len(tokens) != item_embeddings.shape[0]:
+    n_items = dataset.item_num - 1  # the first stands for padding
+    if n_items != item_embeddings.shape[0]:
         raise CheckpointError(
             f"checkpoint {path} holds {item_embeddings.shape[0]} items, but data set {config['dataset']} in "
-            f"{config['data_path']} has {len(tokens)}: it is not the one that the model was trained on"
+            f"{config['data_path']} has {n_items}: it is not the one that the model was trained on"
         )
-    items_of_users = dataset.inter_matrix(form="csr")
-    items_of_users.sum_duplicates()  # repeated interactions count once, as in the model
-    popularity = np.bincount(items_of_users.indices, minlength=len(tokens) + 1)[1:]
     item_scale = checkpoint["state_dict"].get("item_embedding.item_scale")
+    return index_of_dataset(dataset, item_embeddings, item_scale, config["scale_input"], encoding)
+
+
+def index_of_dataset(dataset, item_embeddings, item_scale, scales_input, encoding="float32") -> SparseIndex:
+    """Make an index of a model's item embeddings, with the tokens and the popularity of its training data.
+
+    Parameters
+    ----------
+    dataset : recbole.data.dataset.Dataset
+        The training interactions; repeated ones count once, as in the model.
+    item_embeddings : scipy.sparse.csr_matrix
+        Shape ``(n_items, embedding_size)``, in RecBole's order without padding; rows of any norm.
+    item_scale : torch.Tensor or None
+        float16, shape ``(n_items,)``, of the model's layer.
+    scales_input : bool
+        Whether the items of a history are divided by it.
+    encoding : str
+        As of `index_from_checkpoint`.
+
+    Raises
+    ------
+    OptionError
+        The encoding is unknown.
+    """
+    interactions = dataset.inter_matrix(form="csr")
+    interactions.sum_duplicates()
     return SparseIndex(
         item_embeddings,
-        [str(token) for token in tokens],
+        [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]],
         encoding=encoding,
-        popularity=popularity,
-        item_scale=None if item_scale is None else item_scale.numpy(),
-        scales_input=config["scale_input"],
+        popularity=np.bincount(interactions.indices, minlength=dataset.item_num)[1:],
+        item_scale=None if item_scale is None else item_scale.cpu().numpy(),
+        scales_input=scales_input,
     )
 
 

@@ -1,37 +1,66 @@
 """Sparse ELSA for RecBole.
 
-Importing this package repairs RecBole 1.2.1 where today's Python stack breaks it, and makes its own entry points know
-the models ELSA and SparseELSA by name.
+Importing this package makes RecBole 1.2.1 ready as soon as anything of it is imported: what today's Python stack breaks
+is repaired, and RecBole's own entry points know this package's models by name. Nothing of RecBole or torch is imported
+until then, so that a program that only recommends from an index starts quickly and stays small.
 """
 
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
 
-# OpenMP, which torch loads, lets threads that wait for work spin rather than sleep. Where other programs run too, that
+# OpenMP, which torch loads, lets threads that wait for work spin instead of sleep. Where other programs run too, that
 # takes the time of the threads that work: a step on the non-zeros then takes twice as long or more.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-try:
-    from recbole import __version__ as _recbole_version  # noqa: E402
-except ModuleNotFoundError:
-    _recbole_version = None
-
 __version__ = "0.1.0"
 
-RECBOLE_VERSION = "1.2.1"
+from recbole_sparse_elsa.plugin import on_import  # noqa: E402
 
-# RecBole cannot be among the declared dependencies (see setup.cfg), so no installer sees to its version.
-if _recbole_version != RECBOLE_VERSION:
-    raise ImportError(
-        f"recbole_sparse_elsa {__version__} needs RecBole {RECBOLE_VERSION}, but "
-        f"{f'recbole {_recbole_version}' if _recbole_version else 'no recbole'} is installed; run: "
-        f'pip install --no-deps "recbole=={RECBOLE_VERSION}"'
-    )
+on_import.install_with_recbole()
 
-from recbole_sparse_elsa import recbole_repairs  # noqa: E402
+if TYPE_CHECKING:
+    from recbole_sparse_elsa.index import SparseIndex
+    from recbole_sparse_elsa.model.elsa import ELSA
+    from recbole_sparse_elsa.model.elsa_sae import ELSASAE
+    from recbole_sparse_elsa.model.implicit_als import ImplicitALS
+    from recbole_sparse_elsa.model.pruned_ease import PrunedEASE
+    from recbole_sparse_elsa.model.sparse_elsa import SparseELSA
+    from recbole_sparse_elsa.model.user_knn import UserKNN
+    from recbole_sparse_elsa.runs import load, run
 
-# Repairs come first: without them RecBole's own modules cannot even be imported.
-recbole_repairs.apply()
+# The public names, and the modules that have them; each is imported when it is first asked for.
+_MODULES = {
+    "ELSA": "model.elsa",
+    "ELSASAE": "model.elsa_sae",
+    "ImplicitALS": "model.implicit_als",
+    "PrunedEASE": "model.pruned_ease",
+    "SparseELSA": "model.sparse_elsa",
+    "SparseIndex": "index",
+    "UserKNN": "model.user_knn",
+    "load": "runs",
+    "run": "runs",
+}
 
-from recbole_sparse_elsa import recbole_registration  # noqa: E402
+__all__ = [
+    "ELSA",
+    "ELSASAE",
+    "ImplicitALS",
+    "PrunedEASE",
+    "SparseELSA",
+    "SparseIndex",
+    "UserKNN",
+    "__version__",
+    "load",
+    "run",
+]
 
-recbole_registration.register()
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,52 +1,72 @@
 """The console command ``sparse-elsa``, also run as ``python -m recbole_sparse_elsa``."""
 
+from __future__ import annotations
+
 import argparse
+import importlib
 import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
 import recbole_sparse_elsa
-from recbole_sparse_elsa import benchmark, convert, leaderboard, search
 from recbole_sparse_elsa.errors import OptionError, UserError
-from recbole_sparse_elsa.explorer import explore_command
-from recbole_sparse_elsa.index import commands as index_commands
-from recbole_sparse_elsa.leaderboard import write_report
-from recbole_sparse_elsa.segments import homepage_command, segments_command
 
-# Each module has add_subcommand(subparsers), which sets the function that runs its subcommand as the default of "run".
-_SUBCOMMANDS = (
-    convert,
-    search,
-    leaderboard,
-    write_report,
-    index_commands,
-    segments_command,
-    homepage_command,
-    explore_command,
-    benchmark,
-)
+#: The commands with what they are for. Each is a module of `recbole_sparse_elsa.commands` with a function
+#: ``add_subcommand(subparsers)``, which sets the function that runs it as the default of ``run``. A module is imported
+#: only when its command is called.
+COMMANDS = {
+    "convert": "publishers' raw files made into a RecBole data set.",
+    "train": "one training and evaluation of a model, as by ``run_recbole.py``.",
+    "search": "the best options of a model of a leaderboard, by its validation data.",
+    "leaderboard": "models, data sets, seeds and sizes under one protocol, trained in parallel.",
+    "tables": "tables, plots and significance tests, made again from a leaderboard's results.csv.",
+    "index": "a retrieval index of a trained model",
+    "recommend": "the best items for a history, from an index",
+    "export": "the item embeddings of an index for a vector database",
+    "segments": "the catalogue in named segments, from the item embeddings of a model.",
+    "homepage": "a user's best segments, each with its best items, as a table and a web page.",
+    "explore": "a web page on a checkpoint and its data set, served here or written as a file.",
+    "benchmark": "what training and retrieval on the non-zeros cost beside dense embeddings.",
+    "repairs": "all that is changed in RecBole, why, since when, until when, and whether it is needed.",
+}
 
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose complaints are this package's one-line errors."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise OptionError(f"{message}; see {self.prog} --help")
 
 
-def main(arguments=None) -> None:
-    """Run the subcommand that the arguments (by default those of the command line) name.
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that the arguments (by default those of the command line) name; without any, print the help, too.
 
-    What a user can mend is printed as one line to stderr, and ends the process with status 1.
+    What a user can put right is printed as one line to stderr, and ends the process with status 1.
     """
-    parser = _Parser(prog="sparse-elsa", description="Sparse ELSA for RecBole", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=recbole_sparse_elsa.__version__)
-    subparsers = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
-    for module in _SUBCOMMANDS:
-        module.add_subcommand(subparsers)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        options = parser.parse_args(arguments)
+        parser = _parser(arguments[0] if arguments else None)
+        if not arguments:
+            parser.print_help()
+        options, others = parser.parse_known_args(arguments)
+        if others and not getattr(options, "takes_other_options", False):
+            parser.error(f"unrecognized arguments: {' '.join(others)}")
         options.run(options)
     except UserError as error:
         sys.exit(f"{type(error).__name__}: {error}")
+
+
+def _parser(called: str | None) -> _Parser:
+    """The parser of the command line, which knows the options of the called command only."""
+    parser = _Parser(prog="sparse-elsa", description="Sparse ELSA for RecBole", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=recbole_sparse_elsa.__version__)
+    subparsers = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
+    for command, meaning in COMMANDS.items():
+        if command == called:
+            importlib.import_module(f"recbole_sparse_elsa.commands.{command}").add_subcommand(subparsers)
+        else:
+            subparsers.add_parser(command, help=meaning)
+    return parser
 
 
 if __name__ == "__main__":

@@ -1,32 +1,40 @@
 """Checks of single options, worded the same everywhere."""
 
+import argparse
 import math
 
 from recbole_sparse_elsa.errors import OptionError
 
 
-def add_whole_number_options(parser, *options) -> None:
+def add_whole_number_options(parser: argparse._ActionsContainer, *options: tuple[str, int, str]) -> None:
     """Add options to an argparse parser, each given as a tuple of its name, its default and its meaning."""
     for name, default, meaning in options:
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} (default: {default})")
 
 
-def require_whole_number(config, name, at_least) -> None:
-    """Raise OptionError unless the option is a whole number of at least ``at_least``."""
-    value = config[name]
+def add_device_option(parser: argparse._ActionsContainer) -> None:
+    """Add ``--device`` to an argparse parser."""
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: cuda if there is one"
+    )
+
+
+def require_whole_number(name: str, value: object, at_least: int) -> None:
+    """Raise OptionError unless the value of an option is a whole number of at least ``at_least``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
         raise OptionError(f"{name} is {value!r}, but must be a whole number of at least {at_least}")
 
 
-def require_k_within(k, embedding_size) -> None:
+def require_k_within(k: int, embedding_size: int) -> None:
     """Raise OptionError if there are to be more non-zeros than latent dimensions."""
     if k > embedding_size:
         raise OptionError(f"k is {k}, but must be at most embedding_size, which is {embedding_size}")
 
 
-def require_number(config, name, at_least=None, above=None, below=None) -> None:
-    """Raise OptionError unless the option is a finite number within the bounds that are given."""
-    value = config[name]
+def require_number(
+    name: str, value: object, at_least: float | None = None, above: float | None = None, below: float | None = None
+) -> None:
+    """Raise OptionError unless the value of an option is a finite number within the bounds that are given."""
     bounds = [
         f"{word} {bound}"
         for word, bound in (("at least", at_least), ("above", above), ("below", below))
@@ -41,3 +49,18 @@ def require_number(config, name, at_least=None, above=None, below=None) -> None:
         or (below is not None and value >= below)
     ):
         raise OptionError(f"{name} is {value!r}, but must be a finite number {' and '.join(bounds)}")
+
+
+def read_tokens(name: str, file: str) -> list[str]:
+    """The lines, without blank ones, of a file that an option names: a token on each.
+
+    Raises
+    ------
+    OptionError
+        The file cannot be read.
+    """
+    try:
+        with open(file, encoding="utf-8") as opened:
+            return [line.rstrip("\r\n") for line in opened if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f"{name}: {file} cannot be read: {getattr(error, 'strerror', None) or error}") from None

@@ -1,12 +1,16 @@
 """What the tests share: an empty working folder, a toy data set, and a model with its data and trainer."""
 
+import logging
 import os
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import recbole_sparse_elsa  # noqa: F401  (first, because RecBole cannot be imported without it)
+
+import recbole_sparse_elsa  # noqa: F401  (before RecBole, of which not everything can be imported without it)
+
+# isort: split
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
@@ -91,3 +95,78 @@ def prepare(model, dataset, **options):
         model=model,
         trainer=trainer,
     )
+
+
+QUIET = {"show_progress": False, "state": "WARNING"}
+
+
+def make_config(dataset, model="BPR", **options):
+    return Config(model=model, dataset=dataset, config_dict={**QUIET, **options})
+
+
+def check_one_line(caught, *parts):
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+@pytest.fixture
+def root_logger():
+    """Takes away the log handlers that a test's runs leave behind."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield root
+    for handler in set(root.handlers) - set(handlers):
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(level)
+
+
+TOY = {
+    "toy.inter": """
+        user_id:token item_id:token rating:float place:token tags:token_seq weights:float_seq
+        u1 i1 4 home a_b 0.5_1
+        u1 i2 _ work _ 2
+        u2 i1 2 _ b _
+        u2 i3 5 home c_a_b 1_2_3
+        u3 i2 _ _ _ _
+        u3 i4 1 work a 4_0.5
+    """,
+    "toy.user": """
+        user_id:token age:float city:token hobbies:token_seq vector:float_seq
+        u1 30 Brno chess_skiing 1_2
+        u2 _ _ _ _
+        u3 50 Praha chess 3
+    """,
+    "toy.item": """
+        item_id:token price:float brand:token genre:token_seq embedding:float_seq
+        i2 10 x drama_war 0.1_0.2
+        i1 _ y war _
+        i4 40 _ _ 0.4
+        i3 20 x comedy 0.3_0.6
+    """,
+}
+
+
+def write_files(folder, files):
+    """Write tables whose cells are divided by spaces; "_" is a gap, and within a cell divides a sequence."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        head, *rows = [line.split() for line in text.strip().splitlines()]
+        rows = [["" if cell == "_" else cell.replace("_", " ") for cell in row] for row in rows]
+        (folder / name).write_text("\n".join("\t".join(row) for row in [head, *rows]) + "\n")
+
+
+@pytest.fixture
+def toy(working_folder):
+    """Six interactions of three users and four items, with gaps in fields of every type."""
+    write_files(working_folder / "dataset" / "toy", TOY)
+    return "toy"
+
+
+def features(config):
+    dataset = create_dataset(config)
+    dataset._change_feat_format()
+    tables = [getattr(dataset, name) for name in dataset.feat_name_list]
+    return [{field: table[field].tolist() for field in table} for table in tables]

@@ -13,10 +13,10 @@ from recbole.quick_start import load_data_and_model, run_recbole
 from scipy.sparse import csr_matrix, issparse
 from test_models import users_of
 
-from recbole_sparse_elsa.checkpoint import read_checkpoint
 from recbole_sparse_elsa.core import SparseAutoencoder, bytes_per_item, embedding_size_report
 from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingError
 from recbole_sparse_elsa.model import pruned_ease
+from recbole_sparse_elsa.training.checkpoint import read_checkpoint
 
 
 def fitted(name, dataset, **options):
@@ -86,7 +86,7 @@ def test_ease_states_its_memory_before_and_its_size_after(random_dataset, caplog
 
 def test_ease_that_does_not_fit_is_refused_before_the_matrix_is_made(random_dataset, monkeypatch):
     run = prepare("PrunedEASE", random_dataset, k=4)
-    monkeypatch.setattr(pruned_ease.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 2**20}))
+    monkeypatch.setattr(pruned_ease, "available_memory", lambda: 2**20)
     monkeypatch.setattr(pruned_ease, "_regularised_gram_matrix", lambda *args: pytest.fail("the matrix was made"))
     with pytest.raises(TrainingError, match="does not fit into memory; it needs .* GiB are available") as error:
         run.trainer.fit(run.train_data, run.valid_data)

@@ -2,6 +2,8 @@
 
 import argparse
 import csv
+import dataclasses
+import importlib
 import itertools
 import os
 import re
@@ -12,9 +14,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+
 from recbole_sparse_elsa.__main__ import main
 from recbole_sparse_elsa.benchmark import scale, step
+from recbole_sparse_elsa.commands import benchmark
 from recbole_sparse_elsa.core import TopKEmbedding
+from recbole_sparse_elsa.errors import OptionError
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STEP = ["benchmark", "step", "--output", "out", "--device", "cpu"]
@@ -109,14 +114,14 @@ def test_the_bytes_are_those_of_weights_gradients_and_nadams_states(step_output)
 
 def test_a_cell_that_does_not_fit_into_memory_is_named_and_left_out(monkeypatch, capsys):
     large = step.Cell(16, 60, 64, 4).estimated_bytes()
-    monkeypatch.setattr(step, "available_bytes", lambda device: large - 1)
+    monkeypatch.setattr(step, "available_memory", lambda device: large - 1)
     main([*STEP, *TINY, "--k", "4", "--repeats", "1"])
     left_out = "Left out: 16 users x 60 items, d 64, k 4 needs about "
     assert left_out in capsys.readouterr().out
     assert left_out in open("out/step.md", encoding="utf-8").read()
     assert {row["items"] for row in read_csv("out/step.csv")} == {"50"}
 
-    monkeypatch.setattr(step, "available_bytes", lambda device: 10**5)
+    monkeypatch.setattr(step, "available_memory", lambda device: 10**5)
     with pytest.raises(SystemExit, match="OptionError: no cell of the grid fits into the 0.0001 GB"):
         main([*STEP, *TINY])
 
@@ -208,7 +213,7 @@ def test_rating_at_least_keeps_fewer_interactions():
 
 def test_scale_measures_each_size_and_its_growth(monkeypatch, capsys):
     # In this process, which saves the start of many others.
-    monkeypatch.setattr(scale, "_in_own_process", lambda measure, size, *rest: measure(size, vars(rest[0]), rest[1]))
+    monkeypatch.setattr(scale, "_in_own_process", lambda measure, size, *rest: measure(size, *rest))
     sizes = "--users 300 --items 200 --recbole-users 200 --recbole-items 150 --draws-per-user 20 --doublings 1"
     main([*SCALE, *sizes.split(), "--embedding_size", "32", "--k", "4", "--steps", "2", "--max_output", "150"])
     assert sorted(os.listdir("out")) == ["scale.md", "scale_recbole.csv", "scale_training.csv"]
@@ -234,7 +239,7 @@ def test_scale_measures_each_size_and_its_growth(monkeypatch, capsys):
 
 
 def test_a_size_is_measured_in_a_process_of_its_own():
-    options = argparse.Namespace(seed=1, embedding_size=16, k=4, batch=64, max_output=50, steps=1, run=lambda: None)
+    options = scale.ScaleBenchmark(output="out", seed=1, embedding_size=16, k=4, batch=64, max_output=50, steps=1)
     figures = scale._in_own_process(scale.measure_training, scale.Size(100, 60, 10), options, "cpu")
     users, _ = scale.generate_interactions(scale.Size(100, 60, 10), 1)
     assert figures["interactions"] == len(users)
@@ -317,3 +322,30 @@ def test_on_cuda_the_peak_memory_of_a_step_is_reported():
 def test_a_missing_data_set_is_said_in_one_line():
     with pytest.raises(SystemExit, match="DatasetError: .*nothing"):
         main([*TRAINING, "--dataset", "nothing"])
+
+
+@pytest.mark.parametrize("name", ["step", "training", "scale", "evaluation", "retrieval", "segments"])
+def test_the_command_has_the_parameters_of_the_library_call_with_the_same_defaults(name):
+    parser = argparse.ArgumentParser()
+    benchmark.add_subcommand(parser.add_subparsers())
+    options = vars(parser.parse_args(["benchmark", name, "--output", "out"]))
+    assert (options.pop("run"), options.pop("benchmark")) == (benchmark.run, name)
+    module = importlib.import_module(f"recbole_sparse_elsa.benchmark.{name}")
+    call = getattr(module, f"{name.capitalize()}Benchmark")
+    options = {option: tuple(value) if isinstance(value, list) else value for option, value in options.items()}
+    assert options == dataclasses.asdict(call(output="out"))
+
+
+def test_the_command_line_is_made_without_torch_and_recbole():
+    code = (
+        "import argparse, sys; from recbole_sparse_elsa.commands import benchmark; "
+        "benchmark.add_subcommand(argparse.ArgumentParser().add_subparsers()); "
+        "assert not {'torch', 'recbole', 'scipy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": TOP}, check=True, timeout=60)
+
+
+def test_a_device_that_there_is_not_is_refused():
+    with pytest.raises(OptionError, match="device is 'tpu', but must be auto, cpu or cuda"):
+        step.StepBenchmark(output="out", device="tpu").run()
+    assert os.listdir() == []

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_sparse_elsa.core.embedding_size import bytes_per_item, place_bits
+from recbole_sparse_elsa.core.item_size import bytes_per_item
 from recbole_sparse_elsa.index import bit_packing
+from recbole_sparse_elsa.value_types import place_bits
 
 
 def naive_bits(rows, embedding_size):
@@ -50,8 +51,8 @@ def test_columns_as_by_texts_and_back(drawn):
     packed = bit_packing.pack_columns(columns, lengths, embedding_size)
     assert "".join(f"{byte:08b}" for byte in packed) == bits + "0" * (-len(bits) % 8)
     assert bit_packing.unpack_columns(packed, lengths, embedding_size).tolist() == columns.tolist()
-    lower, upper = place_bits(torch.from_numpy(lengths), embedding_size)
-    assert (lengths * lower.numpy() + upper.numpy()).sum() == len(bits)
+    lower, upper = place_bits(lengths, embedding_size)
+    assert (lengths * lower + upper).sum() == len(bits)
 
 
 def test_every_block_begins_with_a_byte(monkeypatch):
@@ -91,6 +92,6 @@ def test_what_does_not_fit_is_refused():
 
 def test_a_width_of_a_power_of_two_by_hand():
     # 64 columns: a list of 4 has 4 lower bits a place and 4 + 3 upper ones; 17 take a bitmap, as 16 do not.
-    bits = [bits.tolist() for bits in place_bits(torch.tensor([4, 16, 17, 64]), 64)]
+    bits = [bits.tolist() for bits in place_bits(np.array([4, 16, 17, 64]), 64)]
     assert bits == [[4, 2, 0, 0], [7, 31, 64, 64]]
     assert bytes_per_item(torch.tensor([4, 17]), 64, "int4") == (2 + 8.5 + 23 / 8 + 8) / 2 + 2

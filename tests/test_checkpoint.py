@@ -6,8 +6,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recbole_sparse_elsa.checkpoint import read_checkpoint, write_checkpoint
 from recbole_sparse_elsa.errors import CheckpointError
+from recbole_sparse_elsa.training.checkpoint import read_checkpoint, write_checkpoint
 
 STATE = {"config": {"model": "BPR"}, "state_dict": {"weight": torch.arange(6.0).reshape(2, 3)}}
 

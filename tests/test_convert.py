@@ -11,14 +11,16 @@ import tracemalloc
 
 import conftest
 import pytest
-import recbole_sparse_elsa.convert as convert
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recbole.config import Config
 from recbole.data import create_dataset
+
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.__main__ import main
-from recbole_sparse_elsa import report
+from recbole_sparse_elsa.convert import conversion, convert
+from recbole_sparse_elsa.errors import OptionError
 
 CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs", "held-out")
 HEADER = "user_id:token\titem_id:token\trating:float"
@@ -447,8 +449,8 @@ def test_nothing_is_left_of_an_interrupted_conversion(interruption, monkeypatch)
 
         return original(file, interrupted)
 
-    original = report.write_file
-    monkeypatch.setattr(report, "write_file", write_some)
+    original = output.write_file
+    monkeypatch.setattr(output, "write_file", write_some)
     with pytest.raises((KeyboardInterrupt, SystemExit)) as ended:
         main(["convert", "ratings.csv", "--output", "dataset/mine"])
     if isinstance(interruption, OSError):
@@ -463,7 +465,7 @@ def test_the_progress_bar_counts_the_bytes_on_the_disk(names, monkeypatch):
         write_lines(name, many_ratings(100_000))
     bars = []
 
-    class Bar(convert.tqdm):
+    class Bar(conversion.tqdm):
         def __init__(self, **options):
             super().__init__(**options)
             self.seen = []
@@ -474,7 +476,7 @@ def test_the_progress_bar_counts_the_bytes_on_the_disk(names, monkeypatch):
             super().update(n)
             self.seen.append(self.n)
 
-    monkeypatch.setattr(convert, "tqdm", Bar)
+    monkeypatch.setattr(conversion, "tqdm", Bar)
     main(["convert", *names, "--output", "mine"])
     (bar,) = bars
     assert bar.total == bar.n == sum(map(os.path.getsize, names))
@@ -499,8 +501,22 @@ def test_memory_does_not_grow_with_the_file():
     assert peaks[1] - peaks[0] < 300_000
 
 
+def test_the_call_returns_what_it_wrote():
+    write_lines("ratings.csv", many_ratings(1000))
+    written = convert(["ratings.csv"], os.path.join("dataset", "mine"))
+    main(["convert", "ratings.csv", "--output", "other"])
+    with open(written.inter_file, encoding="utf-8") as file, open("other/other.inter", encoding="utf-8") as other:
+        lines = file.read()
+        assert lines == other.read()
+    rows = [line.split("\t") for line in lines.splitlines()[1:]]
+    assert (written.name, written.item_file, written.interactions) == ("mine", None, len(rows))
+    assert (written.users, written.items) == (len({row[0] for row in rows}), len({row[1] for row in rows}))
+    with pytest.raises(OptionError, match="exists already"):
+        convert(["ratings.csv"], os.path.join("dataset", "mine"))
+
+
 def test_users_beyond_a_bound_are_not_counted(monkeypatch, capsys):
-    monkeypatch.setattr(convert, "_MOST_COUNTED", 50)
+    monkeypatch.setattr(conversion, "MOST_COUNTED", 50)
     write_lines("ratings.csv", many_ratings(1000))
     main(["convert", "ratings.csv", "--output", "mine"])
     assert re.search(r"\|\s+mine \|\s+1,000 \|\s+50 \|\s+over 50 \|", capsys.readouterr().out)
@@ -508,8 +524,8 @@ def test_users_beyond_a_bound_are_not_counted(monkeypatch, capsys):
 
 def test_the_next_command_names_the_folder_of_the_data_set(capsys):
     write_lines("ratings.csv", MOVIELENS)
-    for output, options in [("mine/", "--dataset=mine --data_path=."), ("a/b", "--dataset=b --data_path=a")]:
-        main(["convert", "ratings.csv", "--output", output])
+    for folder, options in [("mine/", "--dataset=mine --data_path=."), ("a/b", "--dataset=b --data_path=a")]:
+        main(["convert", "ratings.csv", "--output", folder])
         assert capsys.readouterr().out.splitlines()[-1] == f"Next: python run_recbole.py {options}"
 
 

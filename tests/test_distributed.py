@@ -7,11 +7,12 @@ import subprocess
 import sys
 
 import pytest
-import recbole_sparse_elsa
 import torch
 from conftest import SMALL, write_interactions
 from recbole.quick_start import load_data_and_model, run
 from recbole.utils import get_trainer
+
+import recbole_sparse_elsa
 
 PACKAGE = os.path.dirname(os.path.dirname(recbole_sparse_elsa.__file__))
 # 73 users with RecBole's padding user make three batches of 24 and one of 1, of which one process gets nothing.

@@ -16,13 +16,14 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from conftest import prepare
+from scipy.sparse import csr_matrix
+from test_tables import cell, write_results
+
 from recbole_sparse_elsa.__main__ import main
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.explorer import Explorer, ExplorerServer, page_html, static_page_html
 from recbole_sparse_elsa.index import SparseIndex
 from recbole_sparse_elsa.segments import ItemMetadata, homepage, name_segments, segment_catalogue
-from scipy.sparse import csr_matrix
-from test_tables import cell, write_results
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 N_ITEMS, EMBEDDING_SIZE, K = 90, 24, 4

@@ -7,9 +7,10 @@ import threading
 import numpy as np
 import pytest
 from conftest import prepare
+
 from recbole_sparse_elsa.explorer import Explorer, ExplorerServer, static_page_html
+from recbole_sparse_elsa.runs import SavedRun
 from recbole_sparse_elsa.segments import homepage, name_segments, read_item_file, segment_catalogue
-from recbole_sparse_elsa.segments.source import Source
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.common.by import By  # noqa: E402
@@ -32,7 +33,7 @@ def explorer(tmp_path_factory):
         run = prepare("SparseELSA", "ml-100k", embedding_size=64, k=8, epochs=10, stage_epochs=1, train_batch_size=256)
         run.trainer.fit(run.train_data)
         run.trainer.tensorboard.close()
-        source = Source(run.trainer.saved_model_file)
+        source = SavedRun(run.trainer.saved_model_file)
         source.histories  # read here, where RecBole may write its logs
     index = source.index
     segments = segment_catalogue(index.item_embeddings, index.item_tokens, 12, popularity=index.popularity)

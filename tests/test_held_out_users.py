@@ -16,7 +16,7 @@ from test_distributed import on_one, on_two
 from test_trainer import killed_in_epoch
 
 from recbole_sparse_elsa.errors import DatasetError, OptionError
-from recbole_sparse_elsa.held_out_users import HeldOutOptions, draw_folds, draw_users
+from recbole_sparse_elsa.evaluation.held_out_users import HeldOutOptions, draw_folds, draw_users
 
 
 def held_out(test_users=8, **others):

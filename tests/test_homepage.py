@@ -8,6 +8,8 @@ import pytest
 from conftest import prepare
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+
 from recbole_sparse_elsa.__main__ import main
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.index import SparseIndex
@@ -20,7 +22,6 @@ from recbole_sparse_elsa.segments import (
     name_segments,
     segment_catalogue,
 )
-from scipy.sparse import csr_matrix
 
 # Three segments, of the factors +0 (a), +1 (b) and -2 (c).
 EMBEDDINGS = csr_matrix(

@@ -6,7 +6,7 @@ import torch
 from conftest import prepare, write_interactions
 
 from recbole_sparse_elsa.errors import CheckpointError, DatasetError, OptionError
-from recbole_sparse_elsa.index.from_checkpoint import index_from_checkpoint
+from recbole_sparse_elsa.runs import SavedRun
 
 
 def trained(model, dataset, **options):
@@ -50,7 +50,7 @@ def assert_same_ranking(run, index, user_ids, n):
 
 def test_ranks_as_the_model_does_on_ml_100k():
     run = trained("SparseELSA", "ml-100k", embedding_size=64, k=8, epochs=10, popularity_scale=0.25)
-    index = index_from_checkpoint(run.checkpoint)
+    index = SavedRun(run.checkpoint).index
     assert index.n_items == 1682 and index.embedding_size == 64
     assert (np.diff(index.item_embeddings.indptr) == 8).all()
     assert_same_ranking(run, index, list(range(1, 944)), 100)
@@ -68,7 +68,7 @@ def test_held_out_users(checkerboard):
         "popularity_scale": 0.25,
     }
     run = trained("SparseELSA", checkerboard, **options)
-    index = index_from_checkpoint(run.checkpoint)
+    index = SavedRun(run.checkpoint).index
     assert_same_ranking(run, index, list(range(1, run.model.histories.n_users)), 5)
     assert index.popularity.sum() == len(run.train_data.dataset.inter_feat)
     # A user like the even ones gets even items.
@@ -78,7 +78,7 @@ def test_held_out_users(checkerboard):
 
 def test_elsa_sae(checkerboard):
     run = trained("ELSASAE", checkerboard, k=4, code_size=24, autoencoder_epochs=2)
-    index = index_from_checkpoint(run.checkpoint, "float32")
+    index = SavedRun(run.checkpoint).make_index("float32")
     assert index.embedding_size == 24 and np.diff(index.item_embeddings.indptr).max() <= 4
     assert_same_ranking(run, index, list(range(1, 61)), 5)
 
@@ -90,7 +90,7 @@ def test_elsa_sae(checkerboard):
 )
 def test_scales_of_items(checkerboard, options):
     run = trained("SparseELSA", checkerboard, popularity_scale=0.25, **options)
-    index = index_from_checkpoint(run.checkpoint)
+    index = SavedRun(run.checkpoint).index
     assert index.scales_input == ("spectral" not in options.values())
     assert index.item_scale.tolist() == run.model.item_embedding.item_scale.tolist()
     assert_same_ranking(run, index, list(range(1, 61)), 5)
@@ -99,7 +99,7 @@ def test_scales_of_items(checkerboard, options):
 def test_codes_that_training_went_on_from(checkerboard):
     codes = {"code_size": 24, "restart": False, "autoencoder_epochs": 5}
     run = trained("SparseELSA", checkerboard, **codes, value_dtype="int4")
-    index = index_from_checkpoint(run.checkpoint, "int4")
+    index = SavedRun(run.checkpoint).make_index("int4")
     assert index.embedding_size == 24 and index.encoding == "int4"
     # The model rounds for its scores what the index rounds to hold it.
     assert_same_ranking(run, index, list(range(1, 61)), 5)
@@ -108,9 +108,9 @@ def test_codes_that_training_went_on_from(checkerboard):
 @pytest.mark.parametrize("encoding", ["float16", "int8", "int4"])
 def test_the_encoding_is_the_callers_choice(checkerboard, encoding):
     run = trained("SparseELSA", checkerboard)
-    assert index_from_checkpoint(run.checkpoint, encoding).encoding == encoding
+    assert SavedRun(run.checkpoint).make_index(encoding).encoding == encoding
     with pytest.raises(OptionError, match="encoding is 'int2'"):
-        index_from_checkpoint(run.checkpoint, "int2")
+        SavedRun(run.checkpoint).make_index("int2")
 
 
 @pytest.mark.parametrize("model", ["ELSA", "EASE"])
@@ -118,23 +118,23 @@ def test_another_model(checkerboard, model):
     run = prepare(model, checkerboard, epochs=1)
     run.trainer._save_checkpoint(0, verbose=False)
     with pytest.raises(CheckpointError, match=f"holds model {model}, but must hold SparseELSA or ELSASAE"):
-        index_from_checkpoint(run.trainer.saved_model_file)
+        SavedRun(run.trainer.saved_model_file).make_index()
 
 
 def test_elsa_sae_before_its_autoencoder_was_fitted(checkerboard):
     run = prepare("ELSASAE", checkerboard, k=4, code_size=24)
     run.trainer._save_checkpoint(0, verbose=False)
     with pytest.raises(CheckpointError, match="autoencoder was not fitted yet"):
-        index_from_checkpoint(run.trainer.saved_model_file)
+        SavedRun(run.trainer.saved_model_file).make_index()
 
 
 def test_the_data_set_is_elsewhere_or_another(checkerboard, working_folder):
     run = trained("SparseELSA", checkerboard)
-    expected = index_from_checkpoint(run.checkpoint).item_tokens.tolist()
+    expected = SavedRun(run.checkpoint).index.item_tokens.tolist()
     (working_folder / "dataset").rename(working_folder / "moved")
     with pytest.raises(DatasetError, match="checkerboard, on which the model was trained, was not found in dataset"):
-        index_from_checkpoint(run.checkpoint)
-    assert index_from_checkpoint(run.checkpoint, data_path="moved").item_tokens.tolist() == expected
+        SavedRun(run.checkpoint).make_index()
+    assert SavedRun(run.checkpoint, data_path="moved").index.item_tokens.tolist() == expected
     write_interactions(working_folder / "other", "checkerboard", [(f"u{i % 9}", f"i{i}") for i in range(39)])
     with pytest.raises(CheckpointError, match="holds 40 items, but data set checkerboard in other/checkerboard has 39"):
-        index_from_checkpoint(run.checkpoint, data_path="other")
+        SavedRun(run.checkpoint, data_path="other").make_index()

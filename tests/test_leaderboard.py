@@ -16,11 +16,10 @@ import psutil
 import pytest
 import yaml
 from conftest import prepare, write_interactions
+
 from recbole_sparse_elsa.__main__ import main
-from recbole_sparse_elsa.leaderboard import results
+from recbole_sparse_elsa.evaluation.per_user import evaluate_per_user
 from recbole_sparse_elsa.leaderboard.specification import read_specification
-from recbole_sparse_elsa.leaderboard.train_cell import evaluate_per_user
-from recbole_sparse_elsa.recbole_repairs import known_models
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -290,13 +289,19 @@ def test_the_figures_of_each_user_have_recboles_metrics_as_their_means(checkerbo
     assert user["recall@10"] == len(hits) / len(pieces.test_data.uid2positive_item[internal])
 
 
-def test_held_out_users_have_their_fold(checkerboard):
-    pieces = prepare("Pop", checkerboard, epochs=1)
+def test_held_out_users_have_their_own_token_and_their_fold(working_folder):
+    interactions = [(f"a#b#{user}", f"i{item}") for user in range(30) for item in range(user % 2, 40, 2)]
+    write_interactions(working_folder / "dataset", "hashes", interactions)
+    split = {"split": {"HU": {"test_users": 4, "folds": 3}}}
+    pieces = prepare("Pop", "hashes", epochs=1, eval_args=split, valid_metric="MRR@10")
     pieces.trainer.fit(pieces.train_data, pieces.valid_data)
-    pieces.config["eval_args"]["split"] = {"HU": {}}
-    pieces.dataset.field2id_token["user_id"] = numpy.array([f"a#b#{i}" for i in range(61)])
     _, per_user = evaluate_per_user(pieces.trainer, pieces.test_data)
-    assert list(per_user["fold"]) == [int(user.removeprefix("a#b#")) for user in per_user["user"]] == list(range(1, 61))
+    assert list(per_user)[:2] == ["user", "fold"]
+    assert per_user["user"].nunique() == 4 and per_user["user"].str.fullmatch(r"a#b#\d+").all()
+    assert list(per_user["fold"]) == [0, 1, 2] * 4
+    # RecBole has a user for each pair, in the same order.
+    pairs = pieces.test_data.dataset.id2token("user_id", pieces.test_data.uid_list.numpy())
+    assert [f"{user}#{fold}" for user, fold in zip(per_user["user"], per_user["fold"])] == list(pairs)
 
 
 # Whole runs
@@ -387,7 +392,7 @@ def test_a_finished_leaderboard_trains_nothing(runs, capsys):
 def test_loky_dask_and_recbole_alone_give_the_same_figures(runs):
     by_loky, by_dask = figures("loky"), figures("dask")
     assert by_loky == by_dask
-    with open(os.path.join(TOP, "recbole_sparse_elsa", "properties", "SparseELSA.yaml")) as file:
+    with open(os.path.join(TOP, "recbole_sparse_elsa", "model", "properties", "SparseELSA.yaml")) as file:
         shipped = yaml.safe_load(file)  # as run_recbole has them, which prepare makes simpler
     options = {**shipped, **SMALL, **leaderboard()["options"], "k": 4, "seed": 1, "metric_decimal_place": 10}
     pieces = prepare("SparseELSA", "checkerboard", **options)

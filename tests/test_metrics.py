@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from recbole.config import Config
 from recbole.evaluator import Collector, Evaluator
 
-from recbole_sparse_elsa.metrics import CalibratedRecall, RareHits, register_metrics
+from recbole_sparse_elsa.evaluation.metrics import CalibratedRecall, RareHits, register_metrics
 
 
 @pytest.fixture(scope="module")

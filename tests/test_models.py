@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from conftest import prepare, write_interactions
 from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model
 from scipy.sparse import issparse
 
-from conftest import prepare, write_interactions
 from recbole_sparse_elsa.core import popularity_scales, spectral_start
 from recbole_sparse_elsa.errors import CheckpointError, OptionError
 
@@ -106,7 +106,7 @@ def test_item_embeddings_have_k_nonzeros_and_norm_one(checkerboard, name, option
     run.trainer.fit(run.train_data, run.valid_data)
     embeddings = run.model.item_embedding()
     k = run.config["k"] or run.config["embedding_size"]
-    assert embeddings.shape == (40, (run.config["code_size"] or 16) + run.model.regression_size)
+    assert embeddings.shape == (40, (run.config["code_size"] or 16) + getattr(run.model, "regression_size", 0))
     assert ((embeddings != 0).sum(dim=1) == k).all()
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(40))
 
@@ -273,9 +273,10 @@ def test_the_width_follows_the_length_of_the_histories(working_folder, items_per
     write_interactions(working_folder / "dataset", "rings", interactions)
     options = {"embedding_size": "auto", "start_k": "auto", "eval_args": {"split": {"RS": [0.9, 0.0, 0.1]}}}
     run = prepare("SparseELSA", "rings", **options)
-    assert run.config["embedding_size"] == run.model.item_embedding.embedding_size == width
+    assert run.model.recipe.embedding_size == run.model.item_embedding.embedding_size == width
+    assert run.config["embedding_size"] == "auto"  # the options stay what they were
     assert run.model.item_embedding.is_compact == is_sparse
-    assert (run.config["start"] == "regression") == run.config["scale_input"] == (width == 300)
+    assert (run.model.recipe.start == "regression") == run.model.recipe.scales_input == (width == 300)
 
 
 def test_a_start_from_regression_ranks_before_training_and_is_as_wide_as_the_catalogue(working_folder):
@@ -288,7 +289,7 @@ def test_a_start_from_regression_ranks_before_training_and_is_as_wide_as_the_cat
     # A user's items are eight in a row: those held out stand by the others. Chance would find one of thirty.
     run.trainer.eval_collector.data_collect(run.train_data)
     assert run.trainer.evaluate(run.test_data, load_best_model=False)["recall@10"] > 0.5
-    assert prepare("SparseELSA", "ring", **{**options, "embedding_size": width}).config["start"] == "regression"
+    assert prepare("SparseELSA", "ring", **{**options, "embedding_size": width}).model.recipe == run.model.recipe
     with pytest.raises(OptionError, match=f"embedding_size is 299, but must be auto, or .*, which is {width}, where"):
         prepare("SparseELSA", "ring", **{**options, "embedding_size": 299})
 

@@ -3,6 +3,7 @@
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from recbole_sparse_elsa.core import allocate_nonzeros
 
 

@@ -17,7 +17,7 @@ with open(os.path.join(TOP, "README.md"), encoding="utf-8") as readme:
 def defaults(model):
     import recbole_sparse_elsa
 
-    folder = os.path.join(os.path.dirname(recbole_sparse_elsa.__file__), "properties")
+    folder = os.path.join(os.path.dirname(recbole_sparse_elsa.__file__), "model", "properties")
     with open(os.path.join(folder, f"{model}.yaml"), encoding="utf-8") as file:
         # YAML 1.1 reads 1e-4 as a string; RecBole's own loader does not.
         options = yaml.safe_load(file)

@@ -13,9 +13,11 @@ from recbole.utils import get_model, get_trainer
 from recbole.utils.case_study import full_sort_topk
 
 import recbole_sparse_elsa
-from recbole_sparse_elsa import recbole_registration
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.trainer import PruningTrainer
+from recbole_sparse_elsa.model import PROPERTIES
+from recbole_sparse_elsa.plugin import patching
+from recbole_sparse_elsa.plugin.features import models
+from recbole_sparse_elsa.training.pruning_trainer import PruningTrainer
 
 PACKAGE = os.path.dirname(os.path.dirname(recbole_sparse_elsa.__file__))
 SPARSE = {**SMALL, "k": 4, "stage_epochs": 1, "epochs": 4}
@@ -36,7 +38,7 @@ def python(code, **environment):
 def test_waiting_threads_sleep_unless_asked_otherwise(asked, given, monkeypatch):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     # What libgomp prints as torch loads it is what it has understood.
-    result = python("import recbole_sparse_elsa", OMP_DISPLAY_ENV="true", **asked)
+    result = python("import recbole_sparse_elsa, torch", OMP_DISPLAY_ENV="true", **asked)
     assert result.returncode == 0, result.stderr
     assert f"OMP_WAIT_POLICY = '{given.upper()}'" in result.stderr
 
@@ -52,29 +54,51 @@ def test_recbole_finds_model_and_trainer_by_name(name):
 
 def test_registering_again_changes_nothing():
     before = (Config._set_default_parameters, Config._update_internal_config_dict, dict(vars(recbole.trainer)))
-    recbole_registration.register()
+    patching.apply_all()
     assert (Config._set_default_parameters, Config._update_internal_config_dict, dict(vars(recbole.trainer))) == before
 
 
 def test_a_hook_whose_signature_changed_is_named(monkeypatch):
-    monkeypatch.delattr(recbole.trainer, "SparseELSATrainer")
     monkeypatch.setattr(Config, "_update_internal_config_dict", lambda self, file, other: None)
     with pytest.raises(ImportError, match="Config._update_internal_config_dict"):
-        recbole_registration.register()
+        patching.apply_all()
+
+
+# Makes Python's finders find no RecBole, as where it is not installed.
+HIDE_RECBOLE = """
+import sys
+from importlib.machinery import PathFinder
+
+class Hiding(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name == "recbole" else super().find_spec(name, path, target)
+
+sys.meta_path = [Hiding if finder is PathFinder else finder for finder in sys.meta_path]
+import recbole_sparse_elsa
+"""
 
 
 @pytest.mark.parametrize(
     "setting, found",
     [
-        ("import recbole; recbole.__version__ = '1.2.0'", "recbole 1.2.0"),
-        ("import sys; sys.modules['recbole'] = None", "no recbole"),
+        ("import recbole; recbole.__version__ = '1.2.0'; import recbole_sparse_elsa", "recbole 1.2.0"),
+        (HIDE_RECBOLE + "from recbole.quick_start import run", "no recbole"),
+        (HIDE_RECBOLE + "import recbole_sparse_elsa.model.elsa", "no recbole"),
+        (HIDE_RECBOLE + "recbole_sparse_elsa.SparseELSA", "no recbole"),
     ],
 )
 def test_another_recbole_version_or_none_is_refused_with_the_command_that_helps(setting, found):
-    result = python(f"{setting}; import recbole_sparse_elsa")
+    result = python(setting)
+    assert result.returncode == 1
     assert result.stderr.splitlines()[-1].endswith(
         f'needs RecBole 1.2.1, but {found} is installed; run: pip install --no-deps "recbole==1.2.1"'
     )
+
+
+def test_importing_the_package_alone_imports_neither_recbole_nor_torch():
+    result = python("import sys, recbole_sparse_elsa; print(sorted({'recbole', 'torch', 'numpy'} & set(sys.modules)))")
+    assert result.stdout == "[]\n", result.stderr
 
 
 def test_run_recbole_and_load_data_and_model(checkerboard):
@@ -169,9 +193,9 @@ def test_defaults_have_a_built_in_models_precedence(checkerboard, working_folder
     properties = working_folder / "properties"
     properties.mkdir()
     for name in ("ELSA", "SparseELSA"):
-        text = open(os.path.join(recbole_registration._PROPERTIES, f"{name}.yaml")).read()
+        text = open(os.path.join(PROPERTIES, f"{name}.yaml")).read()
         (properties / f"{name}.yaml").write_text(text + "\nload_col: from the model\n")
-    monkeypatch.setattr(recbole_registration, "_PROPERTIES", str(properties))
+    monkeypatch.setattr(models, "PROPERTIES", str(properties))
     assert isinstance(Config("ELSA", "ml-100k")["load_col"], dict)
 
     (working_folder / "file.yaml").write_text("learning_rate: 0.2\nk: 5\n")

@@ -16,6 +16,7 @@ from conftest import write_interactions
 from optuna.trial import TrialState
 from recbole.config import Config
 from recbole.trainer import Trainer
+
 from recbole_sparse_elsa.__main__ import main
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.search import study as study_module

@@ -9,14 +9,15 @@ import torch
 from conftest import prepare, write_interactions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+from sklearn.metrics import normalized_mutual_info_score
+
 from recbole_sparse_elsa.__main__ import main
 from recbole_sparse_elsa.benchmark.segments import agreement, index_of_model
 from recbole_sparse_elsa.errors import DatasetError, OptionError, SegmentsFileError
 from recbole_sparse_elsa.index import SparseIndex
 from recbole_sparse_elsa.segments import ItemMetadata, Segments, name_segments, read_item_file, segment_catalogue
 from recbole_sparse_elsa.segments.naming import log_odds_z
-from scipy.sparse import csr_matrix
-from sklearn.metrics import normalized_mutual_info_score
 
 # Two items each of the factors +0, +1 and -2, one of -1, and one without a non-zero.
 EMBEDDINGS = np.array(

@@ -26,7 +26,7 @@ def histories_of(rows):
 
 @pytest.mark.parametrize("block_size", [8, 13, 20])
 def test_keeps_the_entries_with_the_largest_sums_over_the_items_that_share_users(monkeypatch, block_size):
-    monkeypatch.setattr("recbole_sparse_elsa.core.sparse_start._BLOCK_SIZE", block_size * N_USERS)
+    monkeypatch.setattr("recbole_sparse_elsa.core.starts.neighbours._BLOCK_SIZE", block_size * N_USERS)
     rows = random_rows()
     torch.manual_seed(3)
     columns, values = neighbour_start(histories_of(rows), WIDTH, NONZEROS)
@@ -85,9 +85,9 @@ def dense(column_indices, values):
 @pytest.mark.parametrize("block_size", [1, 2**25])
 @pytest.mark.parametrize("n_candidates", [3, 64])
 def test_regression_of_each_item_on_the_items_that_share_most_users(monkeypatch, block_size, n_candidates):
-    monkeypatch.setattr("recbole_sparse_elsa.core.sparse_start._BLOCK_SIZE", block_size)
-    monkeypatch.setattr("recbole_sparse_elsa.core.sparse_start._CANDIDATES", n_candidates)
-    monkeypatch.setattr("recbole_sparse_elsa.core.sparse_start._SWEEPS", 100)
+    monkeypatch.setattr("recbole_sparse_elsa.core.starts.regression._BLOCK_SIZE", block_size)
+    monkeypatch.setattr("recbole_sparse_elsa.core.starts.regression._CANDIDATES", n_candidates)
+    monkeypatch.setattr("recbole_sparse_elsa.core.starts.regression._SWEEPS", 100)
     rows = rows_without_ties()
     start = dense(*regression_start(histories_of(rows), 4, **REGRESSION))
 
@@ -120,7 +120,7 @@ def test_regression_of_each_item_on_the_items_that_share_most_users(monkeypatch,
 def test_without_weights_and_l1_the_partial_correlations_are_those_of_ease(monkeypatch, n_candidates):
     # Where an item is to keep more entries than there are candidates, it is regressed on as many.
     for name, value in (("_SWEEPS", 100), ("_CANDIDATES", n_candidates)):
-        monkeypatch.setattr(f"recbole_sparse_elsa.core.sparse_start.{name}", value)
+        monkeypatch.setattr(f"recbole_sparse_elsa.core.starts.regression.{name}", value)
     # Three items with a user of all three in each of four groups: no weight of EASE is negative.
     rows = torch.zeros(N_USERS, N_ITEMS)
     for group in range(4):

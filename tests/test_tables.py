@@ -13,12 +13,14 @@ import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
+
 from recbole_sparse_elsa.__main__ import main
 from recbole_sparse_elsa.leaderboard import plots
 from recbole_sparse_elsa.leaderboard.read_results import mean_over_seeds, read_results
-from recbole_sparse_elsa.leaderboard.significance import compare, compare_with_baseline, holm
+from recbole_sparse_elsa.leaderboard.significance import compare, compare_with_baseline, holm, read_users
 from recbole_sparse_elsa.leaderboard.tables import in_latex, in_markdown, results_table, size_table
-from scipy import stats
+from recbole_sparse_elsa.leaderboard.user_metrics import write_user_metrics
 
 VERSIONS = {
     **{"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6", "scipy": "1.17.1", "pandas": "3.1.1"},
@@ -61,7 +63,7 @@ def sparse(label, k, value, seed=1, **config):
 
 
 def write_users(values_of):
-    """Per-user files: from the name of a cell to a mapping of tokens, or of (user, fold), to NDCG@100."""
+    """Per-user files as of version 0.1.0: from the name of a cell to a mapping of tokens, or of u#fold, to NDCG@100."""
     for name, values in values_of.items():
         os.makedirs(f"cells/{name}")
         users = pandas.DataFrame({"user": list(values), "ndcg@100": list(values.values())})
@@ -319,6 +321,27 @@ def test_folds_and_seeds_of_a_user_are_averaged_and_users_paired_by_token():
     assert row["difference"] == pytest.approx(sum(differences) / 3)
     assert row["t_test_p"] == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
     assert row["wilcoxon_p"] == pytest.approx(2 / 8)
+
+
+def write_new_users(cell, users, folds, values):
+    os.makedirs(f"cells/{cell}")
+    per_user = pandas.DataFrame({"user": users, "fold": folds, "ndcg@100": values})
+    with open(f"cells/{cell}/per_user.parquet", "wb") as file:
+        write_user_metrics(per_user, file)
+
+
+def test_files_of_this_version_and_of_0_1_0_are_paired_by_token():
+    write_new_users("Mtoy1", ["a", "a", "b"], [0, 1, 0], [0.5, 0.75, 0.5])
+    write_users({"Btoy1": {"b#0": 0.0, "a#0": 0.25, "a#1": 0.25}})
+    assert read_users(".", "Mtoy1", "ndcg@100").to_dict() == {"a": 0.625, "b": 0.5}
+    assert read_users(".", "Btoy1", "ndcg@100").to_dict() == {"a": 0.25, "b": 0.0}
+
+
+def test_a_token_that_ends_like_a_fold_of_0_1_0_is_not_cut():
+    write_new_users("Mtoy1", ["a#3", "a", "a#3", "a"], [0, 0, 1, 1], [0.25, 0.5, 0.75, 1.0])
+    assert read_users(".", "Mtoy1", "ndcg@100").to_dict() == {"a": 0.75, "a#3": 0.5}
+    write_users({"Btoy1": {"a#3#0": 0.25, "a#3#1": 0.5}})
+    assert read_users(".", "Btoy1", "ndcg@100").to_dict() == {"a#3": 0.375}
 
 
 def test_users_with_a_value_that_is_not_finite_are_left_out():

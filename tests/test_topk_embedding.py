@@ -6,7 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_sparse_elsa.core import TopKEmbedding, UserHistories, popularity_scales
+from recbole_sparse_elsa.core import (
+    SparseRows,
+    TopKEmbedding,
+    UserHistories,
+    csr_of_state,
+    is_unpruned_state,
+    popularity_scales,
+)
 
 both_forms = pytest.mark.parametrize("compact", [False, True])
 
@@ -280,6 +287,63 @@ def test_rows_of_a_layer_with_initial_values_are_not_replaced():
     with pytest.raises(RuntimeError, match="has no initial values"):
         layer.replace_rows(torch.ones(2, 3))
 
+
+def layer_in_form(form):
+    layer = layer_with([[3.0, -4.0, 1.0], [0.5, 0.1, -0.2]], item_scale=torch.tensor([1.0, 0.5]).half())
+    if form != "dense":
+        layer.prune(torch.tensor([2, 1]))
+    if form == "compact":
+        layer.compress()
+    return layer
+
+
+every_form = pytest.mark.parametrize("form", ["dense", "masked dense", "compact"])
+
+
+@every_form
+def test_a_layer_and_its_saved_state_give_the_same_nonzeros_row_by_row(form):
+    layer = layer_in_form(form)
+    columns = [0, 1, 2, 0, 1, 2] if form == "dense" else [0, 1, 0]
+    values = [3.0, -4.0, 1.0, 0.5, 0.1, -0.2] if form == "dense" else [3.0, -4.0, 0.5]
+    model = torch.nn.ModuleDict({"item_embedding": layer})
+    for rows in (layer.to_csr(), csr_of_state(layer.state_dict()), csr_of_state(model.state_dict(), "item_embedding.")):
+        assert rows.values.tolist() == pytest.approx(values) and not rows.values.requires_grad
+        assert rows.columns.tolist() == columns and rows.shape == (2, 3)
+        assert rows.row_pointers.tolist() == ([0, 3, 6] if form == "dense" else [0, 2, 3])
+        assert rows.values.dtype == torch.float32 and rows.columns.dtype == rows.row_pointers.dtype == torch.int32
+    assert is_unpruned_state(model.state_dict(), "item_embedding.") == (form == "dense")
+
+
+@every_form
+@pytest.mark.parametrize("into", ["dense", "masked dense", "compact"])
+def test_the_nonzeros_of_a_layer_put_into_another_make_it_the_same_but_for_the_scales(form, into):
+    rows = layer_in_form(form).to_csr()
+    other = layer_with(torch.rand(2, 5), item_scale=torch.tensor([0.25, 1.0]).half())
+    other.keep_initial_weight()
+    if into != "dense":
+        other.prune(2)
+    if into == "compact":
+        other.compress()
+        other()
+    other.load_csr(rows)
+    assert all(torch.equal(*pair) for pair in zip(other.to_csr()[:3], rows[:3]))
+    torch.testing.assert_close(other(), layer_in_form(form)())
+    assert other.is_compact and other.embedding_size == 3 and other.shape.tolist() == [2, 3]
+    assert other.item_scale.tolist() == [0.25, 1.0] and other.initial_weight is None
+    # What is done to the layer later leaves the rows alone.
+    with torch.no_grad():
+        other.weight.zero_()
+    assert (rows.values != 0).all()
+
+
+def test_rows_of_another_number_of_items_are_refused():
+    with pytest.raises(ValueError, match="the layer has 2 items, but there are 3 rows"):
+        layer_with(torch.ones(2, 2)).load_csr(SparseRows.of_dense(torch.eye(3)))
+
+
+def test_a_state_without_the_layer_is_refused_by_the_name_of_what_is_missing():
+    with pytest.raises(KeyError, match="item_embedding.shape"):
+        csr_of_state({}, "item_embedding.")
 
 
 @given(

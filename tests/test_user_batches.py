@@ -5,7 +5,7 @@ import torch
 from conftest import prepare
 from recbole.data.dataloader import UserDataLoader
 
-from recbole_sparse_elsa.user_batches import UserBatches
+from recbole_sparse_elsa.training.user_batches import UserBatches
 
 
 def loaders(run, gather=None):

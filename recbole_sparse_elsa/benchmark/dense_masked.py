@@ -1,10 +1,14 @@
 """The baseline of the step benchmark: the dense masked computation, as plain as the formula."""
 
+from __future__ import annotations
+
 import torch
 from torch.nn import functional as F
 
 
-def dense_masked_loss(weight, mask, rows, inputs) -> torch.Tensor:
+def dense_masked_loss(
+    weight: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor, inputs: torch.Tensor
+) -> torch.Tensor:
     """Mean NMSE loss of a batch with dense item embeddings of which a mask keeps k entries a row.
 
     This is the method as the paper writes it (method page, sections 1 and 2; Vančura et al., WWW 2026), with every

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 from recbole.config import Config
 
-from recbole_sparse_elsa import report
-from recbole_sparse_elsa.checkpoint import read_checkpoint
+from recbole_sparse_elsa import output
+from recbole_sparse_elsa.core.sparse_rows import SparseRows
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
 from recbole_sparse_elsa.index import SparseIndex
-from recbole_sparse_elsa.index.encoding import ENCODINGS, smallest_unsigned
-from recbole_sparse_elsa.index.from_checkpoint import find_data, index_from_checkpoint
+from recbole_sparse_elsa.index.encoding import smallest_unsigned
+from recbole_sparse_elsa.runs import SavedRun
+from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, derived_config, load_data
+from recbole_sparse_elsa.value_types import VALUE_TYPES
 
 _K = 16
 _TOP = 100
@@ -47,7 +48,7 @@ class EncodingLoss:
     bytes_per_item: float
     bytes_per_item_without_tokens: float
 
-    def readable(self) -> dict:
+    def readable(self) -> dict[str, str]:
         """A row of the table."""
         return {
             "encoding": self.encoding,
@@ -62,11 +63,11 @@ class EncodingLoss:
 class EncodingLosses:
     """All encodings, and a text that says on what they were measured."""
 
-    rows: list
+    rows: list[EncodingLoss]
     explanation: str
 
 
-def encoding_losses(checkpoint=None, data_path=None) -> EncodingLosses:
+def encoding_losses(checkpoint: str | None = None, data_path: str | None = None) -> EncodingLosses:
     """Measure every encoding on a trained model.
 
     Parameters
@@ -74,29 +75,30 @@ def encoding_losses(checkpoint=None, data_path=None) -> EncodingLosses:
     checkpoint : str, optional
         A RecBole checkpoint; by default a SparseELSA with 16 non-zeros is trained on ml-100k.
     data_path : str, optional
-        As of `index_from_checkpoint`.
+        As of `SavedRun`.
 
     Raises
     ------
     OptionError
         The model has fewer than 100 items.
     CheckpointError, DatasetError
-        See `index_from_checkpoint`.
+        See `SavedRun.make_index`.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         if checkpoint is None:
             checkpoint = _train(folder)
-        index = index_from_checkpoint(checkpoint, data_path=data_path)
+        run = SavedRun(checkpoint, data_path)
+        index = run.index
         if index.n_items < _TOP:
             raise OptionError(
                 f"checkpoint {checkpoint} holds {index.n_items} items, but NDCG@{_TOP} needs at least {_TOP}"
             )
-        config = _evaluation_config(read_checkpoint(checkpoint, "cpu")["config"], data_path)
-        data = load_data(config)
+        protocol = {"metrics": ["NDCG"], "topk": [_TOP], "valid_metric": f"NDCG@{_TOP}", "metric_decimal_place": 10}
+        config = derived_config(run.config, **protocol)
         with away_from_the_command_line():
-            trainer = create_trainer(config, data.train_data)
-            rows = []
-            for encoding in ENCODINGS:
+            trainer = create_trainer(config, run.data.train_data)
+            rows: list[EncodingLoss] = []
+            for encoding in VALUE_TYPES:
                 encoded = SparseIndex(
                     index.item_embeddings,
                     index.item_tokens,
@@ -105,12 +107,14 @@ def encoding_losses(checkpoint=None, data_path=None) -> EncodingLosses:
                     item_scale=index.item_scale,
                     scales_input=index.scales_input,
                 )
-                _load(trainer.model.item_embedding, encoded.item_embeddings)
-                result = trainer.evaluate(data.test_data, load_best_model=False, show_progress=False)
+                decoded = encoded.item_embeddings
+                values, columns, pointers = map(torch.from_numpy, (decoded.data, decoded.indices, decoded.indptr))
+                trainer.model.item_embedding.load_csr(SparseRows(values, columns, pointers, decoded.shape))
+                result = trainer.evaluate(run.data.test_data, load_best_model=False, show_progress=False)
                 ndcg = result[f"ndcg@{_TOP}"]
                 rows.append(_row(folder, encoded, ndcg, rows[0].ndcg if rows else ndcg))
             trainer.tensorboard.close()
-    explanation = report.paragraph(
+    explanation = output.paragraph(
         _EXPLANATION,
         name=config["dataset"],
         nonzeros=index.n_nonzeros / index.n_items,
@@ -128,27 +132,6 @@ def _train(folder):
         trainer.fit(data.train_data, data.valid_data)
         trainer.tensorboard.close()
         return trainer.saved_model_file
-
-
-def _evaluation_config(config, data_path):
-    find_data(config, data_path)
-    config["metrics"], config["topk"], config["valid_metric"] = ["NDCG"], [_TOP], f"NDCG@{_TOP}"
-    config["metric_decimal_place"] = 10
-    config["resume"] = None
-    return config
-
-
-def _load(layer, item_embeddings):
-    """Put item embeddings (CSR) in the place of a layer's; the scales of its items stay."""
-    state = {
-        "shape": torch.tensor(item_embeddings.shape),
-        "weight": torch.from_numpy(item_embeddings.data.copy()),
-        "row_pointers": torch.from_numpy(item_embeddings.indptr),
-        "column_indices": torch.from_numpy(item_embeddings.indices),
-    }
-    if layer.item_scale is not None:
-        state["item_scale"] = layer.item_scale
-    layer.load_state_dict(state)
 
 
 def _row(folder, index, ndcg, ndcg_of_float32):

@@ -1,18 +1,22 @@
 """``sparse-elsa benchmark evaluation``: RecBole's full ranking of all users by SparseELSA and by RecBole's EASE."""
 
-import os
+from __future__ import annotations
+
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 
 from recbole.config import Config
 from tqdm import tqdm
 
-from recbole_sparse_elsa import report
+from recbole_sparse_elsa import output
+from recbole_sparse_elsa.benchmark.reporting import require_positive, show, write_report
 from recbole_sparse_elsa.benchmark.scale import Size, write_data_set
 from recbole_sparse_elsa.benchmark.step import POPULARITY_EXPONENT
-from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
-from recbole_sparse_elsa.options import add_whole_number_options, require_k_within, require_whole_number
+from recbole_sparse_elsa.machine import environment
+from recbole_sparse_elsa.options import require_k_within
+from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, load_data
 
 _EXPLANATION = """
 RecBole's evaluation (Recall, MRR, NDCG, Hit and Precision at 10) of {users:,} users x {items:,} items on the
@@ -24,66 +28,74 @@ draws are dropped; seed {seed}.
 """
 
 
-def add_subcommand(subparsers) -> None:
-    """Add ``evaluation`` to the benchmarks."""
-    parser = subparsers.add_parser(
-        "evaluation", help="full ranking beside EASE's", description=__doc__, allow_abbrev=False
-    )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the table and the CSV file")
-    add_whole_number_options(
-        parser,
-        ("users", 10_000, "users, all of whom are ranked for"),
-        ("items", 10_000, "items of the catalogue"),
-        ("draws-per-user", 60, "items drawn by a user"),
-        ("embedding_size", 512, "width d of the item embeddings"),
-        ("k", 16, "non-zeros per item embedding"),
-        ("repeats", 5, "evaluations by each model"),
-        ("seed", 2020, "of interactions and weights"),
-    )
-    report.add_device_option(parser)
-    parser.set_defaults(run=run)
+@dataclass(frozen=True, kw_only=True)
+class EvaluationBenchmark:
+    """RecBole's evaluation of SparseELSA, beside that of EASE, on generated data.
 
-
-def run(options) -> None:
-    """Measure both models; write evaluation.csv and evaluation.md.
-
-    Raises
-    ------
-    OptionError
-        An option is not allowed.
+    Parameters
+    ----------
+    output : str
+        Folder for the table and the CSV file.
+    users, items : int
+        Users, all of whom are ranked for, and items of the catalogue.
+    draws_per_user : int
+        Items drawn by a user.
+    embedding_size, k : int
+        Width d of the item embeddings, and non-zeros of each.
+    repeats : int
+        Evaluations by each model.
+    device : {"auto", "cpu", "cuda"}
+        auto is cuda if there is one.
+    seed : int
+        Of interactions and weights.
     """
-    for name in ("users", "items", "draws_per_user", "embedding_size", "k", "repeats"):
-        require_whole_number({name: getattr(options, name)}, name, at_least=1)
-    require_k_within(options.k, options.embedding_size)
-    device, ran_on = report.start(options)
-    size = Size(options.users, options.items, options.draws_per_user)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        write_data_set(folder, "generated", size, options.seed)
-        rows = _measure(options, folder, device)
-    seconds = {model: [row["seconds"] for row in rows if row["model"] == model] for model in ("EASE", "SparseELSA")}
-    epoch_seconds = rows[-1]["epoch_seconds"]
-    table = []
-    for model, of_model in seconds.items():
-        median = statistics.median(of_model)
-        ratio = statistics.median(ours / ease for ours, ease in zip(of_model, seconds["EASE"]))
-        is_ours = model == "SparseELSA"
-        table.append(
-            {
-                "model": model,
-                "evaluation (s)": f"{median:.3g}",
-                "ratio": f"{ratio:.2f}",
-                "epoch (s)": f"{epoch_seconds:.3g}" if is_ours else "",
-                "share": f"{median / (median + epoch_seconds):.0%}" if is_ours else "",
-            }
-        )
-    table = report.markdown_table(table)
-    explanation = report.paragraph(_EXPLANATION, exponent=POPULARITY_EXPONENT, **vars(options))
-    parts = ["# Evaluation", table, explanation, f"Run on {report.environment_line(ran_on)}."]
-    print(f"\n{table}\n\n{explanation}\n")
-    file = os.path.join(options.output, "evaluation")
-    report.write_csv(f"{file}.csv", [{**row, "seed": options.seed, **ran_on} for row in rows])
-    report.write_text(f"{file}.md", "\n\n".join(parts) + "\n")
-    print(f"Written: {file}.csv, {file}.md")
+
+    output: str
+    users: int = 10_000
+    items: int = 10_000
+    draws_per_user: int = 60
+    embedding_size: int = 512
+    k: int = 16
+    repeats: int = 5
+    device: str = "auto"
+    seed: int = 2020
+
+    def run(self) -> None:
+        """Measure both models; write evaluation.csv and evaluation.md.
+
+        Raises
+        ------
+        OptionError
+            A parameter is not allowed.
+        """
+        require_positive(self, "users", "items", "draws_per_user", "embedding_size", "k", "repeats")
+        require_k_within(self.k, self.embedding_size)
+        device, ran_on = environment.start(self.output, self.device)
+        size = Size(self.users, self.items, self.draws_per_user)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            write_data_set(folder, "generated", size, self.seed)
+            rows = _measure(self, folder, device)
+        seconds = {model: [row["seconds"] for row in rows if row["model"] == model] for model in ("EASE", "SparseELSA")}
+        epoch_seconds = rows[-1]["epoch_seconds"]
+        table_rows = []
+        for model, of_model in seconds.items():
+            median = statistics.median(of_model)
+            ratio = statistics.median(ours / ease for ours, ease in zip(of_model, seconds["EASE"]))
+            is_ours = model == "SparseELSA"
+            table_rows.append(
+                {
+                    "model": model,
+                    "evaluation (s)": f"{median:.3g}",
+                    "ratio": f"{ratio:.2f}",
+                    "epoch (s)": f"{epoch_seconds:.3g}" if is_ours else "",
+                    "share": f"{median / (median + epoch_seconds):.0%}" if is_ours else "",
+                }
+            )
+        table = output.markdown_table(table_rows)
+        explanation = output.paragraph(_EXPLANATION, exponent=POPULARITY_EXPONENT, **vars(self))
+        show([table, explanation])
+        rows = [{**row, "seed": self.seed} for row in rows]
+        write_report(self.output, "evaluation", "Evaluation", [table, explanation], {"evaluation": rows}, ran_on)
 
 
 def _measure(options, folder, device):

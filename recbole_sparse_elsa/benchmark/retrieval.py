@@ -4,23 +4,28 @@ One query is timed from a history to the n best items that are not in it, on one
 of queries each, so that whatever else the machine does meets all alike.
 """
 
-import os
+from __future__ import annotations
+
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import psutil
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from recbole_sparse_elsa import figures, report
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.benchmark.encoding_loss import encoding_losses
+from recbole_sparse_elsa.benchmark.reporting import require_positive, show, write_report
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.index import SparseIndex
 from recbole_sparse_elsa.index.posting_lists import best
-from recbole_sparse_elsa.options import add_whole_number_options, require_k_within, require_whole_number
+from recbole_sparse_elsa.machine import environment
+from recbole_sparse_elsa.machine.memory import available_memory
+from recbole_sparse_elsa.options import require_k_within
 
 _ROUNDS = 5
 # Beyond this many items, building a graph takes hours on one thread.
@@ -37,36 +42,6 @@ float32 matrix. Embeddings are random: supports uniform, values normal, d = {emb
 """
 
 
-def add_subcommand(subparsers) -> None:
-    """Add ``retrieval`` to the benchmarks."""
-    parser = subparsers.add_parser(
-        "retrieval", help="the index beside dense embeddings", description=__doc__, allow_abbrev=False
-    )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the tables, CSV files and plot")
-    for name, default, meaning in (
-        ("items", [20_000, 1_000_000], "items of the catalogue, at the first k and history"),
-        ("k", [16, 8, 32, 64, 128], "non-zeros per item embedding; all but the first at the smallest catalogue"),
-        ("history", [100, 10, 30, 300, 1000], "items of a user; all but the first at the smallest catalogue"),
-    ):
-        shown = " ".join(map(str, default))
-        parser.add_argument(f"--{name}", type=int, nargs="+", default=default, help=f"{meaning} (default: {shown})")
-    add_whole_number_options(
-        parser,
-        ("embedding_size", 4096, "width d of the sparse item embeddings"),
-        ("dense_size", 800, "width d of dense ELSA's"),
-        ("n", 100, "items to recommend"),
-        ("queries", 100, "timed queries of each method"),
-        ("seed", 2020, "of embeddings and histories"),
-    )
-    parser.add_argument(
-        "--checkpoint",
-        metavar="FILE",
-        help="SparseELSA whose NDCG@100 is measured in each encoding (default: one is trained on ml-100k)",
-    )
-    parser.add_argument("--data_path", metavar="DIR", help="folder that holds the folder of the checkpoint's data set")
-    parser.set_defaults(run=run, device="cpu")
-
-
 @dataclass(frozen=True)
 class Cell:
     """One size of catalogue, item embeddings and history."""
@@ -79,37 +54,71 @@ class Cell:
         return f"{self.items:,} items, k {self.k:,}, history {self.history:,}"
 
 
-def run(options) -> None:
-    """Measure every cell; write retrieval.csv, retrieval_encodings.csv, retrieval.md and the plots.
+@dataclass(frozen=True, kw_only=True)
+class RetrievalBenchmark:
+    """Queries of the index beside other ways to recommend, on one thread of the CPU, and what its encodings cost.
 
-    Raises
-    ------
-    OptionError
-        An option is not allowed, or a size does not fit the memory.
-    CheckpointError, DatasetError
-        The checkpoint, or its data set, cannot be used.
+    Parameters
+    ----------
+    output : str
+        Folder for the tables, CSV files and plots.
+    items : sequence of int
+        Items of the catalogue, measured at the first ``k`` and ``history``.
+    k, history : sequence of int
+        Non-zeros per item embedding, and items of a user; all but the first are measured at the smallest catalogue.
+    embedding_size, dense_size : int
+        Width d of the sparse item embeddings, and of dense ELSA's.
+    n : int
+        Items to recommend.
+    queries : int
+        Timed queries of each method.
+    seed : int
+        Of embeddings and histories.
+    checkpoint : str, optional
+        SparseELSA whose NDCG@100 is measured in each encoding; by default one is trained on ml-100k.
+    data_path : str, optional
+        Folder that holds the folder of the checkpoint's data set.
     """
-    for name in ("items", "k", "history"):
-        for value in getattr(options, name):
-            require_whole_number({name: value}, name, at_least=1)
-    for name in ("embedding_size", "dense_size", "n", "queries"):
-        require_whole_number({name: getattr(options, name)}, name, at_least=1)
-    require_k_within(max(options.k), options.embedding_size)
-    if options.n + max(options.history) > min(options.items):
-        raise OptionError(
-            f"items is {min(options.items)}, but must be at least n + history, which is "
-            f"{options.n + max(options.history)}"
-        )
-    _, ran_on = report.start(options)
-    ran_on["threads"] = 1
-    with threadpool_limits(1):
-        encodings = encoding_losses(options.checkpoint, options.data_path)
-        rows, left_out = [], []
-        for cell in _cells(options):
-            cell_rows, notes = _measure(cell, options)
-            rows += cell_rows
-            left_out += [f"{cell}: {note}" for note in notes]
-    _write(options, rows, encodings, left_out, ran_on)
+
+    output: str
+    items: Sequence[int] = (20_000, 1_000_000)
+    k: Sequence[int] = (16, 8, 32, 64, 128)
+    history: Sequence[int] = (100, 10, 30, 300, 1000)
+    embedding_size: int = 4096
+    dense_size: int = 800
+    n: int = 100
+    queries: int = 100
+    seed: int = 2020
+    checkpoint: str | None = None
+    data_path: str | None = None
+
+    def run(self) -> None:
+        """Measure every cell; write retrieval.csv, retrieval_encodings.csv, retrieval.md and the plots.
+
+        Raises
+        ------
+        OptionError
+            A parameter is not allowed, or a size does not fit the memory.
+        CheckpointError, DatasetError
+            The checkpoint, or its data set, cannot be used.
+        """
+        require_positive(self, "items", "k", "history", "embedding_size", "dense_size", "n", "queries")
+        require_k_within(max(self.k), self.embedding_size)
+        if self.n + max(self.history) > min(self.items):
+            raise OptionError(
+                f"items is {min(self.items)}, but must be at least n + history, which is {self.n + max(self.history)}"
+            )
+        _, ran_on = environment.start(self.output, "cpu")
+        ran_on["threads"] = 1
+        with threadpool_limits(1):
+            encodings = encoding_losses(self.checkpoint, self.data_path)
+            rows: list[dict] = []
+            left_out: list[str] = []
+            for cell in _cells(self):
+                cell_rows, notes = _measure(cell, self)
+                rows += cell_rows
+                left_out += [f"{cell}: {note}" for note in notes]
+        _write(self, rows, encodings, left_out, ran_on)
 
 
 def _cells(options):
@@ -229,10 +238,10 @@ def _methods(cell, options, item_embeddings):
 
 
 def _fits(n_bytes):
-    return n_bytes < 0.8 * psutil.virtual_memory().available
+    return n_bytes < 0.8 * available_memory()
 
 
-def random_item_embeddings(items, embedding_size, k, seed) -> csr_matrix:
+def random_item_embeddings(items: int, embedding_size: int, k: int, seed: int) -> csr_matrix:
     """Item embeddings with k non-zeros each, rows of norm 1: places uniform, values normal; float32."""
     rng = np.random.default_rng(seed)
     # One place in each of k equal stretches of the dimensions, so that no place is drawn twice.
@@ -290,16 +299,16 @@ def _check(cell, options, methods, item_embeddings, histories):
     return {name: statistics.mean(shares) for name, shares in found.items()}
 
 
-def summarise(rows) -> list[dict]:
+def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Percentiles of each cell and method, and how much faster the index is than dense ELSA, from all queries' rows."""
     summaries = []
     for cell in dict.fromkeys((row["items"], row["k"], row["history"]) for row in rows):
         of_cell = [row for row in rows if (row["items"], row["k"], row["history"]) == cell]
-        medians = {}
+        by_block: dict[str, dict[int, list[float]]] = {}
         for row in of_cell:
-            medians.setdefault(row["method"], {}).setdefault(row["block"], []).append(row["seconds"])
+            by_block.setdefault(row["method"], {}).setdefault(row["block"], []).append(row["seconds"])
         medians = {
-            name: [statistics.median(seconds) for seconds in blocks.values()] for name, blocks in medians.items()
+            name: [statistics.median(seconds) for seconds in blocks.values()] for name, blocks in by_block.items()
         }
         for name, of_blocks in medians.items():
             seconds = [row["seconds"] for row in of_cell if row["method"] == name]
@@ -333,25 +342,29 @@ def _readable(summary):
 
 def _write(options, rows, encodings, left_out, ran_on):
     summaries = summarise(rows)
-    table = report.markdown_table([_readable(summary) for summary in summaries])
-    explanation = report.paragraph(_EXPLANATION, rounds=_ROUNDS, **vars(options))
-    encoding_table = report.markdown_table([row.readable() for row in encodings.rows])
+    table = output.markdown_table([_readable(summary) for summary in summaries])
+    explanation = output.paragraph(_EXPLANATION, rounds=_ROUNDS, **vars(options))
+    encoding_table = output.markdown_table([row.readable() for row in encodings.rows])
     parts = [table, *left_out, explanation, encoding_table, encodings.explanation]
-    print("\n" + "\n\n".join(parts) + "\n")
-    file = os.path.join(options.output, "retrieval")
-    ran_on_line = f"Run on {report.environment_line(ran_on)}."
-    report.write_csv(f"{file}.csv", [{**row, "seed": options.seed, **ran_on} for row in rows])
-    report.write_csv(f"{file}_summary.csv", [{**row, "seed": options.seed, **ran_on} for row in summaries])
-    report.write_csv(f"{file}_encodings.csv", [{**vars(row), **ran_on} for row in encodings.rows])
-    report.write_text(f"{file}.md", "\n\n".join(["# Retrieval", *parts, ran_on_line]) + "\n")
-    plots = _plot(file, options, summaries, f"{ran_on_line} Seed {options.seed}.")
-    written = [f"{file}.csv", f"{file}_summary.csv", f"{file}_encodings.csv", f"{file}.md", *plots]
-    print(f"Written: {', '.join(written)}")
+    show(parts)
+    write_report(
+        options.output,
+        "retrieval",
+        "Retrieval",
+        parts,
+        {
+            "retrieval": [{**row, "seed": options.seed} for row in rows],
+            "retrieval_summary": [{**row, "seed": options.seed} for row in summaries],
+            "retrieval_encodings": [vars(row) for row in encodings.rows],
+        },
+        ran_on,
+        lambda file, line: _plot(file, options, summaries, f"{line} Seed {options.seed}."),
+    )
 
 
 def _plot(file, options, summaries, footer):
     """Plot the cost of a query against items, k and history length, one plot each, and return the files' names."""
-    if not figures.matplotlib_is_installed():
+    if not output.matplotlib_is_installed():
         return []
     smallest, written = min(options.items), []
     fixed = {"items": smallest, "k": options.k[0], "history": options.history[0]}
@@ -361,7 +374,7 @@ def _plot(file, options, summaries, footer):
         shown = [row for row in summaries if all(row[name] == fixed[name] for name in others)]
         if len({row[varied] for row in shown}) < 2:
             continue
-        axes = figures.new_axes()
+        axes = output.new_axes()
         for name in dict.fromkeys(row["method"] for row in shown):
             points = sorted((row[varied], 1e3 * row["p50_seconds"]) for row in shown if row["method"] == name)
             axes.plot(*zip(*points), "o-", label=name)
@@ -369,5 +382,5 @@ def _plot(file, options, summaries, footer):
         axes.set(xscale="log", yscale="log", xlabel=label, ylabel="milliseconds per query (p50)", title=title)
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize="small")
-        written += figures.save_figure(axes.figure, f"{file}_by_{varied}", footer)
+        written += output.save_figure(axes.figure, f"{file}_by_{varied}", footer)
     return written

@@ -3,17 +3,18 @@
 Each size is measured in a process of its own, so that its peak memory is its own.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import itertools
 import os
-import resource
 import statistics
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +22,15 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from tqdm import tqdm
 
-from recbole_sparse_elsa import report
+from recbole_sparse_elsa import output
+from recbole_sparse_elsa.benchmark.reporting import ran_on_line, require_positive, show, write_report, write_rows
 from recbole_sparse_elsa.benchmark.step import POPULARITY_EXPONENT, make_optimizer
-from recbole_sparse_elsa.checkpoint import write_checkpoint
 from recbole_sparse_elsa.core import TopKEmbedding, UserHistories, neighbour_start
-from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer
-from recbole_sparse_elsa.options import add_whole_number_options, require_k_within, require_whole_number
+from recbole_sparse_elsa.machine import environment
+from recbole_sparse_elsa.machine.memory import peak_memory
+from recbole_sparse_elsa.options import require_k_within, require_whole_number
+from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer
+from recbole_sparse_elsa.training.checkpoint import write_checkpoint
 
 _INPUT_DROPOUT = 0.5
 
@@ -53,63 +57,84 @@ class Size:
         return f"{self.users:,} users x {self.items:,} items, {self.users * self.draws_per_user:,} interactions drawn"
 
 
-def add_subcommand(subparsers) -> None:
-    """Add ``scale`` to the benchmarks."""
-    parser = subparsers.add_parser("scale", help="growth with the data", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the tables and CSV files")
-    add_whole_number_options(
-        parser,
-        ("users", 125_000, "users of the smallest data"),
-        ("items", 62_500, "items of the smallest data"),
-        ("draws-per-user", 20, "items drawn by a user of the smallest data"),
-        ("doublings", 4, "how often users, items and draws are doubled, each alone; then users and items together"),
-        ("recbole-users", 6_250, "users of the smallest data taken through RecBole"),
-        ("recbole-items", 6_250, "items of the smallest data taken through RecBole"),
-        ("embedding_size", 512, "width d of the item embeddings"),
-        ("k", 16, "non-zeros per item embedding"),
-        ("batch", 1024, "users in a batch"),
-        ("max_output", 20_000, "items per batch over which the loss is taken"),
-        ("steps", 10, "timed steps of each size"),
-        ("seed", 2020, "of interactions and weights"),
-    )
-    report.add_device_option(parser)
-    parser.set_defaults(run=run)
+@dataclass(frozen=True, kw_only=True)
+class ScaleBenchmark:
+    """Training, and a run through RecBole, on generated data of which one size after another is doubled.
 
-
-def run(options) -> None:
-    """Measure every size; write scale_training.csv, scale_recbole.csv and scale.md.
-
-    Raises
-    ------
-    OptionError
-        An option is not allowed.
+    Parameters
+    ----------
+    output : str
+        Folder for the tables and CSV files.
+    users, items, draws_per_user : int
+        Of the smallest data: users, items, and items drawn by a user.
+    doublings : int
+        How often users, items and draws are doubled, each alone; then users and items together.
+    recbole_users, recbole_items : int
+        Users and items of the smallest data taken through RecBole.
+    embedding_size, k : int
+        Width d of the item embeddings, and non-zeros of each.
+    batch : int
+        Users in a batch.
+    max_output : int
+        Items per batch over which the loss is taken.
+    steps : int
+        Timed steps of each size.
+    device : {"auto", "cpu", "cuda"}
+        auto is cuda if there is one.
+    seed : int
+        Of interactions and weights.
     """
-    sizes = ("users", "items", "draws_per_user", "recbole_users", "recbole_items")
-    for name in (*sizes, "embedding_size", "k", "batch", "max_output", "steps"):
-        require_whole_number({name: getattr(options, name)}, name, at_least=1)
-    require_whole_number({"doublings": options.doublings}, "doublings", at_least=0)
-    require_k_within(options.k, options.embedding_size)
-    device, ran_on = report.start(options)
-    base = Size(options.users, options.items, options.draws_per_user)
-    everything = dataclasses.replace(
-        base, users=base.users * 2**options.doublings, items=base.items * 2**options.doublings
-    )
-    training = [*_doubled(base, options.doublings), ("users and items", everything)]
-    recbole = _doubled(Size(options.recbole_users, options.recbole_items, options.draws_per_user), options.doublings)
-    tables = {}
-    with tqdm(total=len(training) + len(recbole), unit="size") as progress:
-        for name, sizes, measure in (("training", training, measure_training), ("recbole", recbole, measure_recbole)):
-            rows = []
-            for doubled, size in sizes:
-                progress.set_description(f"{name}: {size}")
-                figures = _in_own_process(measure, size, options, device.type)
-                rows.append({"doubled": doubled, **dataclasses.asdict(size), **figures})
-                # What was measured stays, should a later size end the run.
-                file = os.path.join(options.output, f"scale_{name}.csv")
-                report.write_csv(file, [{**row, "seed": options.seed, **ran_on} for row in rows])
-                progress.update()
-            tables[name] = report.markdown_table(_readable(rows))
-    _write(options, tables, ran_on)
+
+    output: str
+    users: int = 125_000
+    items: int = 62_500
+    draws_per_user: int = 20
+    doublings: int = 4
+    recbole_users: int = 6_250
+    recbole_items: int = 6_250
+    embedding_size: int = 512
+    k: int = 16
+    batch: int = 1024
+    max_output: int = 20_000
+    steps: int = 10
+    device: str = "auto"
+    seed: int = 2020
+
+    def run(self) -> None:
+        """Measure every size; write scale_training.csv, scale_recbole.csv and scale.md.
+
+        Raises
+        ------
+        OptionError
+            A parameter is not allowed.
+        """
+        require_positive(self, "users", "items", "draws_per_user", "recbole_users", "recbole_items")
+        require_positive(self, "embedding_size", "k", "batch", "max_output", "steps")
+        require_whole_number("doublings", self.doublings, at_least=0)
+        require_k_within(self.k, self.embedding_size)
+        device, ran_on = environment.start(self.output, self.device)
+        base = Size(self.users, self.items, self.draws_per_user)
+        everything = dataclasses.replace(
+            base, users=base.users * 2**self.doublings, items=base.items * 2**self.doublings
+        )
+        training = [*_doubled(base, self.doublings), ("users and items", everything)]
+        recbole = _doubled(Size(self.recbole_users, self.recbole_items, self.draws_per_user), self.doublings)
+        tables = {}
+        with tqdm(total=len(training) + len(recbole), unit="size") as progress:
+            for name, sizes, measure in (
+                ("training", training, measure_training),
+                ("recbole", recbole, measure_recbole),
+            ):
+                rows: list[dict] = []
+                for doubled, size in sizes:
+                    progress.set_description(f"{name}: {size}")
+                    figures = _in_own_process(measure, size, self, device.type)
+                    rows.append({"doubled": doubled, **dataclasses.asdict(size), **figures, "seed": self.seed})
+                    # What was measured stays, should a later size end the run.
+                    write_rows(os.path.join(self.output, f"scale_{name}.csv"), rows, ran_on)
+                    progress.update()
+                tables[f"scale_{name}"] = rows
+        _write(self, tables, ran_on)
 
 
 def _doubled(base, doublings):
@@ -122,13 +147,11 @@ def _doubled(base, doublings):
 
 
 def _in_own_process(measure, size, options, device):
-    # But for the subcommand's function, which another process cannot be sent.
-    options = {name: value for name, value in vars(options).items() if name != "run"}
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(measure, size, options, device).result()
 
 
-def generate_interactions(size, seed):
+def generate_interactions(size: Size, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Users and items of long-tailed popularity, sorted by user and item, each pair once: two int64 arrays."""
     generator = np.random.default_rng(seed)
     cumulated = np.cumsum(np.arange(1, size.items + 1) ** -POPULARITY_EXPONENT)
@@ -139,7 +162,7 @@ def generate_interactions(size, seed):
     return np.divmod(pairs, size.items)
 
 
-def write_data_set(folder, name, size, seed) -> int:
+def write_data_set(folder: str, name: str, size: Size, seed: int) -> int:
     """Write generated interactions as the RecBole data set ``folder/name``; their number."""
     users, items = generate_interactions(size, seed)
     os.mkdir(os.path.join(folder, name))
@@ -149,47 +172,41 @@ def write_data_set(folder, name, size, seed) -> int:
     return len(users)
 
 
-def peak_memory() -> int:
-    """Most memory that this process has held, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def measure_training(size, options, device) -> dict:
+def measure_training(size: Size, options: ScaleBenchmark, device: str) -> dict[str, Any]:
     """Seconds of the start and of an epoch, and peak memory in bytes, of a training on generated data.
 
     Parameters
     ----------
     size : Size
         Of the data.
-    options : dict
-        Those of the command line.
+    options : ScaleBenchmark
+        What else it is measured with.
     device : str
         cpu or cuda.
     """
     before = peak_memory()
-    torch.manual_seed(options["seed"])
-    users, items = generate_interactions(size, options["seed"])
+    torch.manual_seed(options.seed)
+    users, items = generate_interactions(size, options.seed)
     row_pointers = torch.from_numpy(np.searchsorted(users, np.arange(size.users + 1)))
     histories = UserHistories(row_pointers, torch.from_numpy(items), size.items).to(device)
     del users, items
     start = time.perf_counter()
-    chosen = neighbour_start(histories, options["embedding_size"], options["k"])
-    layer = TopKEmbedding(size.items, options["embedding_size"], start=chosen).to(device)
+    chosen = neighbour_start(histories, options.embedding_size, options.k)
+    layer = TopKEmbedding(size.items, options.embedding_size, start=chosen).to(device)
     start_seconds = time.perf_counter() - start
     optimizer = make_optimizer(layer.weight)
     seconds = []
-    for _ in range(options["steps"] + 1):
-        batch_users = torch.randint(0, size.users, (min(options["batch"], size.users),), device=device)
+    for _ in range(options.steps + 1):
+        batch_users = torch.randint(0, size.users, (min(options.batch, size.users),), device=device)
         start = time.perf_counter()
         optimizer.zero_grad()
         batch = histories.batch(batch_users).drop_input(_INPUT_DROPOUT)
-        layer.nmse_loss(batch, options["max_output"]).backward()
+        layer.nmse_loss(batch, options.max_output).backward()
         optimizer.step()
         # On a GPU, reading a number waits for the work that is queued.
         layer.weight[0].item()
         seconds.append(time.perf_counter() - start)
-    n_steps = -(-size.users // options["batch"])
+    n_steps = -(-size.users // options.batch)
     return {
         "interactions": len(histories.item_indices),
         "start_seconds": start_seconds,
@@ -197,11 +214,11 @@ def measure_training(size, options, device) -> dict:
         "epoch_seconds": statistics.median(seconds[1:]) * n_steps,
         "memory_before_bytes": before,
         "peak_memory_bytes": peak_memory(),
-        "gpu_peak_memory_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
+        "gpu_peak_memory_bytes": peak_memory(torch.device(device)) if device == "cuda" else None,
     }
 
 
-def measure_recbole(size, options, device) -> dict:
+def measure_recbole(size: Size, options: ScaleBenchmark, device: str) -> dict[str, Any]:
     """Seconds of each stage of a run through RecBole on generated data, and peak memory in bytes after each.
 
     Parameters are those of `measure_training`.
@@ -215,14 +232,14 @@ def measure_recbole(size, options, device) -> dict:
         clock = time.perf_counter()
 
     with away_from_the_command_line(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        figures["interactions"] = write_data_set(folder, "generated", size, options["seed"])
+        figures["interactions"] = write_data_set(folder, "generated", size, options.seed)
         config = Config(
             "SparseELSA",
             "generated",
             config_dict={
-                **{name: options[name] for name in ("embedding_size", "k", "max_output", "seed")},
-                "start_k": options["k"],
-                "train_batch_size": options["batch"],
+                **{name: getattr(options, name) for name in ("embedding_size", "k", "max_output", "seed")},
+                "start_k": options.k,
+                "train_batch_size": options.batch,
                 "epochs": 1,
                 "data_path": folder,
                 "use_gpu": device == "cuda",
@@ -280,11 +297,10 @@ def _used(row):
 
 
 def _write(options, tables, ran_on):
-    explanation = report.paragraph(_EXPLANATION, exponent=POPULARITY_EXPONENT, **vars(options))
-    ran_on_line = f"Run on {report.environment_line(ran_on)}."
-    sections = ["## Training", tables["training"], "## Through RecBole", tables["recbole"]]
-    text = "\n\n".join(["# Scale", *sections, explanation, ran_on_line]) + "\n"
-    print(f"\n{text}")
-    file = os.path.join(options.output, "scale")
-    report.write_text(f"{file}.md", text)
-    print(f"Written: {file}_training.csv, {file}_recbole.csv, {file}.md")
+    explanation = output.paragraph(_EXPLANATION, exponent=POPULARITY_EXPONENT, **vars(options))
+    parts = []
+    for heading, name in (("Training", "scale_training"), ("Through RecBole", "scale_recbole")):
+        parts += [f"## {heading}", output.markdown_table(_readable(tables[name]))]
+    parts.append(explanation)
+    show(["# Scale", *parts, ran_on_line(ran_on)])
+    write_report(options.output, "scale", "Scale", parts, tables, ran_on)

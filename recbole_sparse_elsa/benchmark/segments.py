@@ -4,24 +4,33 @@ ELSA and SparseELSA are trained on the same users. SparseELSA's segments are com
 embeddings by what genres or tags say, and its homepages of held-out users with its own ranking in a plain list.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import sklearn
 from recbole.config import Config
+from recbole.data.dataset import Dataset
 from scipy.sparse import csr_matrix
 from sklearn.cluster import KMeans
 from sklearn.metrics import mutual_info_score
 from tqdm import tqdm
 
-from recbole_sparse_elsa import report
-from recbole_sparse_elsa.benchmark.data_options import add_data_options, check_data_options, in_words, recbole_options
+from recbole_sparse_elsa import output
+from recbole_sparse_elsa.benchmark.data_options import DataOptions
+from recbole_sparse_elsa.benchmark.reporting import require_positive, show, write_report
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
-from recbole_sparse_elsa.index.from_checkpoint import index_of_dataset
-from recbole_sparse_elsa.options import add_whole_number_options, require_k_within, require_whole_number
+from recbole_sparse_elsa.index.sparse_index import SparseIndex
+from recbole_sparse_elsa.machine import environment
+from recbole_sparse_elsa.model.sparse_elsa import SparseELSA
+from recbole_sparse_elsa.options import require_k_within, require_whole_number
+from recbole_sparse_elsa.runs.saved_run import index_of_dataset
+from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, load_data
 from recbole_sparse_elsa.segments import homepage, read_item_file, segment_catalogue
 
 _HIDDEN, _VALID_METRIC = 0.2, "NDCG@100"
@@ -46,96 +55,114 @@ users stops to rise, at most {epochs} epochs. Segments of at least {min_size} it
 """
 
 
-def add_subcommand(subparsers) -> None:
-    """Add ``segments`` to the benchmarks."""
-    parser = subparsers.add_parser(
-        "segments", help="segments against genres, homepages against lists", description=__doc__, allow_abbrev=False
-    )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the tables and CSV files")
-    add_data_options(parser)
-    parser.add_argument("--label_field", help="field of the .item file to compare with (default: genre, if there)")
-    parser.add_argument("--n_segments", type=int, nargs="+", default=[20, 50, 100], help="default: 20 50 100")
-    add_whole_number_options(
-        parser,
-        ("min_size", 10, "items that a segment has at least"),
-        ("rows", 5, "rows of a homepage"),
-        ("items_per_row", 10, "items in a row"),
-        ("test_users", 1000, "held-out users, and as many to validate on"),
-        ("embedding_size", 512, "width d of SparseELSA's item embeddings"),
-        ("k", 32, "non-zeros per item embedding"),
-        ("elsa_embedding_size", 256, "width d of ELSA's item embeddings"),
-        ("epochs", 50, "epochs of each model at most"),
-        ("kmeans_runs", 5, "runs of k-means, of which the best counts"),
-        ("seed", 2020, "of the split, weights and k-means"),
-    )
-    report.add_device_option(parser)
-    parser.set_defaults(run=run)
+@dataclass(frozen=True, kw_only=True)
+class SegmentsBenchmark(DataOptions):
+    """Segments beside k-means, and homepages beside lists, of models that it trains; see also `DataOptions`.
 
-
-def run(options) -> None:
-    """Train, segment and measure; write segments.csv, homepages.csv and segments.md.
-
-    Raises
-    ------
-    OptionError
-        An option is not allowed, or so many segments cannot be had.
-    DatasetError
-        The data set, or its .item file, cannot be found or read.
+    Parameters
+    ----------
+    output : str
+        Folder for the tables and CSV files.
+    label_field : str, optional
+        Field of the .item file to compare with; by default genre, if there is one.
+    n_segments : sequence of int
+        Numbers of segments.
+    min_size : int
+        Items that a segment has at least.
+    rows, items_per_row : int
+        Rows of a homepage, and items in a row.
+    test_users : int
+        Held-out users, and as many to validate on.
+    embedding_size, k : int
+        Width d of SparseELSA's item embeddings, and non-zeros of each.
+    elsa_embedding_size : int
+        Width d of ELSA's item embeddings.
+    epochs : int
+        Epochs of each model at most.
+    kmeans_runs : int
+        Runs of k-means, of which the best counts.
+    device : {"auto", "cpu", "cuda"}
+        auto is cuda if there is one.
+    seed : int
+        Of the split, weights and k-means.
     """
-    _check(options)
-    device, ran_on = report.start(options)
-    ran_on["scikit-learn"] = sklearn.__version__
-    # Where the items' metadata are wrong, that is said before anything is trained.
-    item_file, label_field = _label_source(options)
-    config_files = [os.path.abspath(file) for file in options.config_files]
-    data_options = recbole_options(options)
-    with away_from_the_command_line():
-        elsa, _ = _train("ELSA", options, config_files, data_options, device)
-        sparse, data = _train("SparseELSA", options, config_files, data_options, device)
-    dataset = data.train_data.dataset
-    index = index_of_model(sparse, dataset)
-    tokens, popularity = index.item_tokens, index.popularity
-    largest = segment_catalogue(
-        index.item_embeddings, tokens, max(options.n_segments), min_size=options.min_size, popularity=popularity
-    )
-    cuts = [largest.cut(n) for n in dict.fromkeys(options.n_segments)]
-    labels = None if label_field is None else _labels(item_file, tokens, label_field)
-    segment_rows = _compare_labels(options, cuts, _item_embeddings(elsa), labels)
-    pages = _held_out_pages(data.test_data.dataset, tokens)
-    homepage_rows = _compare_homepages(options, cuts, index, popularity, pages)
-    explanation = report.paragraph(
-        _EXPLANATION,
-        **vars(options),
-        **in_words(options),
-        items=len(tokens),
-        training_users=dataset.user_num - 1,
-        pages=len(pages),
-        hidden=_HIDDEN,
-        shown=options.rows * options.items_per_row,
-        valid_metric=_VALID_METRIC,
-    )
-    if labels is None:
-        labels_explanation = f"No NMI or purity: data set {options.dataset} has no .item file with a field genre."
-    else:
-        labels_explanation = report.paragraph(
-            _LABELS_EXPLANATION,
-            kmeans_runs=options.kmeans_runs,
-            label_field=label_field,
-            n_labels=labels.shape[1],
-            labelled=int((labels.sum(axis=1) > 0).sum()),
+
+    output: str
+    label_field: str | None = None
+    n_segments: Sequence[int] = (20, 50, 100)
+    min_size: int = 10
+    rows: int = 5
+    items_per_row: int = 10
+    test_users: int = 1000
+    embedding_size: int = 512
+    k: int = 32
+    elsa_embedding_size: int = 256
+    epochs: int = 50
+    kmeans_runs: int = 5
+    device: str = "auto"
+    seed: int = 2020
+
+    def run(self) -> None:
+        """Train, segment and measure; write segments.csv, homepages.csv and segments.md.
+
+        Raises
+        ------
+        OptionError
+            A parameter is not allowed, or so many segments cannot be had.
+        DatasetError
+            The data set, or its .item file, cannot be found or read.
+        """
+        _check(self)
+        device, ran_on = environment.start(self.output, self.device)
+        ran_on["scikit-learn"] = sklearn.__version__
+        # Where the items' metadata are wrong, that is said before anything is trained.
+        item_file, label_field = _label_source(self)
+        config_files = [os.path.abspath(file) for file in self.config_files]
+        data_options = self.recbole_options()
+        with away_from_the_command_line():
+            elsa, _ = _train("ELSA", self, config_files, data_options, device)
+            sparse, data = _train("SparseELSA", self, config_files, data_options, device)
+        dataset = data.train_data.dataset
+        index = index_of_model(sparse, dataset)
+        tokens, popularity = index.item_tokens, index.popularity
+        largest = segment_catalogue(
+            index.item_embeddings, tokens, max(self.n_segments), min_size=self.min_size, popularity=popularity
         )
-    _write(options, segment_rows, homepage_rows, [labels_explanation, explanation], ran_on)
+        cuts = [largest.cut(n) for n in dict.fromkeys(self.n_segments)]
+        labels = None if label_field is None else _labels(item_file, tokens, label_field)
+        segment_rows = _compare_labels(self, cuts, _item_embeddings(elsa), labels)
+        pages = _held_out_pages(data.test_data.dataset, tokens)
+        homepage_rows = _compare_homepages(self, cuts, index, popularity, pages)
+        explanation = output.paragraph(
+            _EXPLANATION,
+            **vars(self),
+            **self.in_words(),
+            items=len(tokens),
+            training_users=dataset.user_num - 1,
+            pages=len(pages),
+            hidden=_HIDDEN,
+            shown=self.rows * self.items_per_row,
+            valid_metric=_VALID_METRIC,
+        )
+        if labels is None:
+            labels_explanation = f"No NMI or purity: data set {self.dataset} has no .item file with a field genre."
+        else:
+            labels_explanation = output.paragraph(
+                _LABELS_EXPLANATION,
+                kmeans_runs=self.kmeans_runs,
+                label_field=label_field,
+                n_labels=labels.shape[1],
+                labelled=int((labels.sum(axis=1) > 0).sum()),
+            )
+        _write(self, segment_rows, homepage_rows, [labels_explanation, explanation], ran_on)
 
 
 def _check(options):
-    names = ("min_size", "rows", "items_per_row", "test_users", "embedding_size", "k", "elsa_embedding_size", "epochs")
-    for name in (*names, "kmeans_runs"):
-        require_whole_number(vars(options), name, at_least=1)
-    for n_segments in options.n_segments:
-        require_whole_number({"n_segments": n_segments}, "n_segments", at_least=1)
-    require_whole_number(vars(options), "seed", at_least=0)
+    require_positive(options, "min_size", "rows", "items_per_row", "test_users", "embedding_size", "k")
+    require_positive(options, "elsa_embedding_size", "epochs", "kmeans_runs", "n_segments")
+    require_whole_number("seed", options.seed, at_least=0)
     require_k_within(options.k, options.embedding_size)
-    check_data_options(options)
+    options.check_data_options()
 
 
 def _train(model, options, config_files, data_options, device):
@@ -173,10 +200,10 @@ def _train(model, options, config_files, data_options, device):
     return trainer.model, data
 
 
-def index_of_model(model, dataset):
+def index_of_model(model: SparseELSA, dataset: Dataset) -> SparseIndex:
     """A SparseIndex of a trained SparseELSA and its training interactions, with the model's scores."""
     embeddings = csr_matrix(_item_embeddings(model))
-    return index_of_dataset(dataset, embeddings, model.item_embedding.item_scale, model.scales_input)
+    return index_of_dataset(dataset, embeddings, model.item_embedding.item_scale, model.recipe.scales_input)
 
 
 def _item_embeddings(model):
@@ -231,7 +258,7 @@ def _compare_labels(options, cuts, elsa, labels):
     return rows
 
 
-def agreement(segment_of_item, labels):
+def agreement(segment_of_item: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """How far segments and labels agree.
 
     Parameters
@@ -329,7 +356,7 @@ def _popular_rows_of(cut, index, popularity, options):
 
 
 def _write(options, segment_rows, homepage_rows, explanations, ran_on):
-    segment_table = report.markdown_table(
+    segment_table = output.markdown_table(
         [
             {
                 "segments": row["n_segments"],
@@ -341,7 +368,7 @@ def _write(options, segment_rows, homepage_rows, explanations, ran_on):
             for row in segment_rows
         ]
     )
-    homepage_table = report.markdown_table(
+    homepage_table = output.markdown_table(
         [
             {
                 "shown as": row["shown_as"],
@@ -355,15 +382,14 @@ def _write(options, segment_rows, homepage_rows, explanations, ran_on):
         ]
     )
     parts = [segment_table, explanations[0], homepage_table, explanations[1]]
-    print("\n" + "\n\n".join(parts) + "\n")
+    show(parts)
     names = ("dataset", "embedding_size", "k", "elsa_embedding_size", "seed")
     run_with = {name: getattr(options, name) for name in names}
-    files = [os.path.join(options.output, name) for name in ("segments.csv", "homepages.csv", "segments.md")]
-    for file, rows in zip(files, (segment_rows, homepage_rows)):
-        report.write_csv(file, [{**row, **run_with, **ran_on} for row in rows])
-    ran_on_line = f"Run on {report.environment_line(ran_on)}, scikit-learn {ran_on['scikit-learn']}."
-    report.write_text(files[2], "\n\n".join(["# Segments and homepages", *parts, ran_on_line]) + "\n")
-    print(f"Written: {', '.join(files)}")
+    tables = {
+        name: [{**row, **run_with} for row in rows]
+        for name, rows in (("segments", segment_rows), ("homepages", homepage_rows))
+    }
+    write_report(options.output, "segments", "Segments and homepages", parts, tables, ran_on)
 
 
 def _digits(value):

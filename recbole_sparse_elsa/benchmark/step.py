@@ -3,24 +3,28 @@
 Both steps are measured in one process and in turn, so that whatever else the machine does meets both alike.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import itertools
-import os
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psutil
 import torch
 from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from recbole_sparse_elsa import figures, report
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.benchmark.dense_masked import dense_masked_loss
+from recbole_sparse_elsa.benchmark.reporting import require_positive, show, write_report
 from recbole_sparse_elsa.core import TopKEmbedding, UserHistories
 from recbole_sparse_elsa.core.sparse_products import Support
 from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.machine import environment
+from recbole_sparse_elsa.machine.memory import available_memory, peak_memory
 from recbole_sparse_elsa.options import require_whole_number
 
 _INPUT_DROPOUT = 0.5
@@ -39,26 +43,6 @@ each, in turn; "faster" is the median of the ratios of neighbouring steps. "Stat
 optimiser states, exactly; "with support" adds the mask, or the places of the non-zeros. Interactions are generated:
 {interactions} a user, item popularity proportional to rank ** -{exponent:g}, seed {seed}.
 """
-
-
-def add_subcommand(subparsers) -> None:
-    """Add ``step`` to the benchmarks."""
-    parser = subparsers.add_parser("step", help="one training step", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the table, CSV files and plot")
-    grid = parser.add_argument_group("the grid: every combination of these is measured")
-    for name, default, meaning in (
-        ("users", [1024], "users in a batch"),
-        ("items", [10000], "items in the catalogue"),
-        ("embedding_size", [4096], "width d of the item embeddings"),
-        ("k", [16, 64, 128, 256], "non-zeros per item embedding"),
-    ):
-        shown = " ".join(map(str, default))
-        grid.add_argument(f"--{name}", type=int, nargs="+", default=default, help=f"{meaning} (default: {shown})")
-    parser.add_argument("--repeats", type=int, default=5, help="timed steps of each (default: 5)")
-    parser.add_argument("--interactions-per-user", type=int, default=150, help="distinct items a user (default: 150)")
-    report.add_device_option(parser)
-    parser.add_argument("--seed", type=int, default=2020, help="of interactions and weights (default: 2020)")
-    parser.set_defaults(run=run)
 
 
 @dataclass(frozen=True)
@@ -81,15 +65,23 @@ class Cell:
         return int(10.25 * item_matrix + 12 * batch_matrix + 6 * user_vectors + 80 * self.items * self.k)
 
 
-def make_optimizer(weight) -> torch.optim.Optimizer:
+def make_optimizer(weight: nn.Parameter) -> torch.optim.Optimizer:
     """The optimiser of a parameter as PruningTrainer makes it, with SparseELSA's defaults."""
     return torch.optim.NAdam([weight], lr=0.05, eps=1e-4, momentum_decay=1.0, decoupled_weight_decay=True)
 
 
 class _Step:
-    """One whole training step; subclasses set `weight` and `optimizer`, and give the loss."""
+    """One whole training step; subclasses set the attributes, and give the loss."""
+
+    weight: nn.Parameter
+    optimizer: torch.optim.Optimizer
+
+    def loss(self) -> torch.Tensor:
+        """The loss of the step, with input dropout."""
+        raise NotImplementedError
 
     def take(self) -> None:
+        """Take the step."""
         self.optimizer.zero_grad()
         self.loss().backward()
         self.optimizer.step()
@@ -105,23 +97,26 @@ class DenseMaskedStep(_Step):
 
     form = "dense_masked"
 
-    def __init__(self, layer, histories, users):
+    def __init__(self, layer: TopKEmbedding, histories: UserHistories, users: torch.Tensor) -> None:
         self.weight = nn.Parameter(layer.weight.detach().clone())
         self.mask = torch.ones_like(layer.weight, dtype=torch.bool) if layer.support is None else layer.support.clone()
         self.rows = histories.batch(users).rows()
         self.optimizer = make_optimizer(self.weight)
 
-    def loss(self):
+    def loss(self) -> torch.Tensor:
+        """The loss of a step: scalar float32."""
         return self.loss_of(F.dropout(self.rows, _INPUT_DROPOUT))
 
-    def loss_of(self, inputs):
+    def loss_of(self, inputs: torch.Tensor) -> torch.Tensor:
         """The loss with this input: float32, shape ``(n_users, n_items)``."""
         return dense_masked_loss(self.weight, self.mask, self.rows, inputs)
 
-    def gradient_on_support(self):
+    def gradient_on_support(self) -> torch.Tensor:
+        """The gradient of the entries that are kept: float32, shape ``(n_nonzeros,)``."""
         return self.weight.grad[self.mask]
 
     def support_bytes(self) -> int:
+        """Size of what says which entries are kept."""
         return _bytes_of([self.mask])
 
     def batch_bytes(self) -> int:
@@ -134,19 +129,20 @@ class CompactStep(_Step):
 
     form = "compact"
 
-    def __init__(self, layer, histories, users):
+    def __init__(self, layer: TopKEmbedding, histories: UserHistories, users: torch.Tensor) -> None:
         self.layer, self.histories, self.users = layer, histories, users
         self.weight = layer.weight
         self.optimizer = make_optimizer(self.weight)
 
-    def loss(self):
+    def loss(self) -> torch.Tensor:
+        """The loss of a step: scalar float32."""
         return self.layer.nmse_loss(self.histories.batch(self.users).drop_input(_INPUT_DROPOUT))
 
-    def loss_of(self, inputs):
+    def loss_of(self, inputs: torch.Tensor) -> torch.Tensor:
         """The loss with this input: float32, shape ``(n_users, n_items)``."""
         return self.layer.nmse_loss(self._batch_of(inputs))
 
-    def before_relu(self, inputs):
+    def before_relu(self, inputs: torch.Tensor) -> torch.Tensor:
         """The predictions from this input, before the relu: same shape."""
         return self.layer.reconstruct(self._batch_of(inputs)) - inputs
 
@@ -154,15 +150,18 @@ class CompactStep(_Step):
         batch = self.histories.batch(self.users)
         return dataclasses.replace(batch, input_value=inputs[batch.user_index, batch.item_index])
 
-    def gradient_on_support(self):
+    def gradient_on_support(self) -> torch.Tensor:
+        """The gradient of the entries that are kept: float32, shape ``(n_nonzeros,)``."""
         return self.weight.grad
 
     def support_bytes(self) -> int:
+        """Size of what says which entries are kept."""
         supports = [part for part in vars(self.layer).values() if isinstance(part, Support)]
         parts = [part for support in supports for part in vars(support).values() if torch.is_tensor(part)]
         return _bytes_of([*self.layer.buffers(), *parts])
 
     def batch_bytes(self) -> int:
+        """Of a batch nothing is kept between the steps."""
         return 0
 
 
@@ -171,32 +170,58 @@ def _bytes_of(tensors):
     return sum({tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}.values())
 
 
-def run(options) -> None:
-    """Measure the grid; write step.csv, step_summary.csv, step.md and, with matplotlib, step.png and step.svg.
+@dataclass(frozen=True, kw_only=True)
+class StepBenchmark:
+    """One training step, dense masked and on the non-zeros, at every combination of some sizes.
 
-    Raises
-    ------
-    OptionError
-        An option is not allowed, or no cell of the grid fits into memory.
+    Parameters
+    ----------
+    output : str
+        Folder for the table, CSV files and plot.
+    users, items, embedding_size, k : sequence of int
+        The grid: users in a batch, items in the catalogue, width d of the item embeddings, and non-zeros of each.
+    repeats : int
+        Timed steps of each.
+    interactions_per_user : int
+        Distinct items a user.
+    device : {"auto", "cpu", "cuda"}
+        auto is cuda if there is one.
+    seed : int
+        Of interactions and weights.
     """
-    _check(options)
-    device, ran_on = report.start(options)
-    cells, left_out = _cells_that_fit(options, device)
-    print(*left_out, sep="\n", end="\n" if left_out else "")
-    rows = []
-    with tqdm(total=len(cells) * 2 * (options.repeats + 1), unit="step") as progress:
-        for cell in cells:
-            rows += _measure(cell, options, device, progress)
-    _write(options, rows, _summarise(rows), left_out, ran_on)
+
+    output: str
+    users: Sequence[int] = (1024,)
+    items: Sequence[int] = (10_000,)
+    embedding_size: Sequence[int] = (4096,)
+    k: Sequence[int] = (16, 64, 128, 256)
+    repeats: int = 5
+    interactions_per_user: int = 150
+    device: str = "auto"
+    seed: int = 2020
+
+    def run(self) -> None:
+        """Measure the grid; write step.csv, step_summary.csv, step.md and, with matplotlib, step.png and step.svg.
+
+        Raises
+        ------
+        OptionError
+            A parameter is not allowed, or no cell of the grid fits into memory.
+        """
+        _check(self)
+        device, ran_on = environment.start(self.output, self.device)
+        cells, left_out = _cells_that_fit(self, device)
+        print(*left_out, sep="\n", end="\n" if left_out else "")
+        rows = []
+        with tqdm(total=len(cells) * 2 * (self.repeats + 1), unit="step") as progress:
+            for cell in cells:
+                rows += _measure(cell, self, device, progress)
+        _write(self, rows, _summarise(rows), left_out, ran_on)
 
 
 def _check(options):
-    grid = ("users", "items", "embedding_size", "k")
-    for name in grid:
-        for value in getattr(options, name):
-            require_whole_number({name: value}, name, at_least=1)
-    for option in ("repeats", "interactions_per_user"):
-        require_whole_number({option.replace("_", "-"): getattr(options, option)}, option.replace("_", "-"), at_least=1)
+    require_positive(options, "users", "items", "embedding_size", "k", "repeats")
+    require_whole_number("interactions-per-user", options.interactions_per_user, at_least=1)
     if max(options.k) > min(options.embedding_size):
         raise OptionError(
             f"k is {max(options.k)}, but must be at most embedding_size, and one of these is "
@@ -211,7 +236,7 @@ def _check(options):
 
 def _cells_that_fit(options, device):
     axes = (options.users, options.items, options.embedding_size, options.k)
-    available, cells, left_out = available_bytes(device), [], []
+    available, cells, left_out = available_memory(device), [], []
     for values in itertools.product(*(sorted(set(axis)) for axis in axes)):
         cell = Cell(*values)
         if cell.estimated_bytes() <= available:
@@ -226,16 +251,11 @@ def _cells_that_fit(options, device):
     return cells, left_out
 
 
-def available_bytes(device) -> int:
-    """Memory that is free on the device now."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-
-
 def _gb(size):
     return f"{size / 1e9:.3g} GB"
 
 
-def generate_histories(n_users, n_items, interactions_per_user, seed) -> UserHistories:
+def generate_histories(n_users: int, n_items: int, interactions_per_user: int, seed: int) -> UserHistories:
     """Users with as many distinct items each, drawn from a long-tailed popularity; items in random order."""
     generator = torch.Generator().manual_seed(seed)
     popularity = torch.arange(1, n_items + 1).double() ** -POPULARITY_EXPONENT
@@ -284,7 +304,7 @@ def _measure(cell, options, device, progress):
     return rows
 
 
-def require_agreement(dense, compact, cell) -> None:
+def require_agreement(dense: DenseMaskedStep, compact: CompactStep, cell: Cell | str) -> None:
     """Stop unless both steps compute the same: loss and gradient on the support, without dropout.
 
     An interaction that is orthogonal to the rest of its user's history is predicted ``relu(1 - 1)``, and whether it
@@ -333,7 +353,7 @@ def _measure_step(step, device):
     step.take()
     torch.cuda.synchronize()
     seconds = time.perf_counter() - start
-    return seconds, torch.cuda.max_memory_allocated() - before + kept
+    return seconds, peak_memory(device) - before + kept
 
 
 def _summarise(rows):
@@ -386,8 +406,8 @@ def _readable(summary):
 
 
 def _write(options, rows, summaries, left_out, ran_on):
-    table = report.markdown_table([_readable(summary) for summary in summaries])
-    explanation = report.paragraph(
+    table = output.markdown_table([_readable(summary) for summary in summaries])
+    explanation = output.paragraph(
         _EXPLANATION,
         input_dropout=_INPUT_DROPOUT,
         tolerance=_TOLERANCE,
@@ -396,22 +416,26 @@ def _write(options, rows, summaries, left_out, ran_on):
         exponent=POPULARITY_EXPONENT,
         seed=options.seed,
     )
-    print(f"\n{table}\n\n{explanation}\n")
-    file = os.path.join(options.output, "step")
-    report.write_csv(f"{file}.csv", [{**row, "seed": options.seed, **ran_on} for row in rows])
-    report.write_csv(f"{file}_summary.csv", [{**summary, "seed": options.seed, **ran_on} for summary in summaries])
-    ran_on_line = f"Run on {report.environment_line(ran_on)}."
-    parts = ["# One training step", table, *left_out, explanation, ran_on_line]
-    report.write_text(f"{file}.md", "\n\n".join(parts) + "\n")
-    plots = _plot(file, summaries, f"{ran_on_line} Seed {options.seed}.")
-    print(f"Written: {', '.join([f'{file}.csv', f'{file}_summary.csv', f'{file}.md', *plots])}")
+    show([table, explanation])
+    write_report(
+        options.output,
+        "step",
+        "One training step",
+        [table, *left_out, explanation],
+        {
+            "step": [{**row, "seed": options.seed} for row in rows],
+            "step_summary": [{**summary, "seed": options.seed} for summary in summaries],
+        },
+        ran_on,
+        lambda file, line: _plot(file, summaries, f"{line} Seed {options.seed}."),
+    )
 
 
 def _plot(file, summaries, footer):
     """Plot time against k, log-log, and return the names of the files written."""
-    if not figures.matplotlib_is_installed():
+    if not output.matplotlib_is_installed():
         return []
-    axes = figures.new_axes()
+    axes = output.new_axes()
 
     def shape(summary):
         return summary["users"], summary["items"], summary["embedding_size"]
@@ -430,4 +454,4 @@ def _plot(file, summaries, footer):
     axes.set_xticks([], minor=True)
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize="small")
-    return figures.save_figure(axes.figure, file, footer)
+    return output.save_figure(axes.figure, file, footer)

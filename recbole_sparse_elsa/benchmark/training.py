@@ -5,23 +5,29 @@ dense masked computation and by this package's, and with a schedule that starts 
 the same seeds. The clock runs while the model is made and trained.
 """
 
+from __future__ import annotations
+
 import functools
 import math
 import os
 import statistics
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from recbole.config import Config
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from recbole_sparse_elsa import report
-from recbole_sparse_elsa.benchmark.data_options import add_data_options, check_data_options, in_words, recbole_options
+from recbole_sparse_elsa import output
+from recbole_sparse_elsa.benchmark.data_options import DataOptions
 from recbole_sparse_elsa.benchmark.dense_masked import dense_masked_loss
+from recbole_sparse_elsa.benchmark.reporting import show, write_report
 from recbole_sparse_elsa.core import PruningSchedule
-from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
-from recbole_sparse_elsa.options import add_whole_number_options, require_whole_number
+from recbole_sparse_elsa.machine import environment
+from recbole_sparse_elsa.options import require_whole_number
+from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, load_data
 
 _DENSE_MASKED, _PAPER_SCHEDULE, _SPARSE_START = "dense masked", "ours, the paper's schedule", "ours, sparse start"
 _MIXED_PRECISION = "ours, the paper's schedule, bf16"
@@ -49,41 +55,53 @@ deviation over the seeds {seeds}.
 """
 
 
-def add_subcommand(subparsers) -> None:
-    """Add ``training`` to the benchmarks."""
-    parser = subparsers.add_parser("training", help="whole trainings", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the table and CSV files")
-    add_data_options(parser)
-    add_whole_number_options(
-        parser,
-        ("embedding_size", 4096, "width d of the item embeddings"),
-        ("k", 16, "non-zeros per item embedding at the end"),
-        ("stage_epochs", 10, "epochs per stage, E in the paper"),
-        ("start_k", 128, "non-zeros per item embedding of the sparse start"),
-        ("sparse_stage_epochs", 2, "stage_epochs after the sparse start"),
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[2020, 2021, 2022], help="default: 2020 2021 2022")
-    report.add_device_option(parser)
-    parser.set_defaults(run=run)
+@dataclass(frozen=True, kw_only=True)
+class TrainingBenchmark(DataOptions):
+    """Whole trainings of SparseELSA, dense masked and by this package's computation; see also `DataOptions`.
 
-
-def run(options) -> None:
-    """Train with each seed and computation; write training.csv, training_summary.csv and training.md.
-
-    Raises
-    ------
-    OptionError
-        An option is not allowed.
-    DatasetError
-        The data set cannot be found.
+    Parameters
+    ----------
+    output : str
+        Folder for the table and CSV files.
+    embedding_size, k : int
+        Width d of the item embeddings, and non-zeros of each at the end.
+    stage_epochs : int
+        Epochs per stage, E in the paper.
+    start_k : int
+        Non-zeros per item embedding of the sparse start.
+    sparse_stage_epochs : int
+        ``stage_epochs`` after the sparse start.
+    seeds : sequence of int
+        Each computation is trained with each of them.
+    device : {"auto", "cpu", "cuda"}
+        auto is cuda if there is one.
     """
-    _check(options)
-    schedules = _schedules(options)
-    device, ran_on = report.start(options)
-    seeds = list(dict.fromkeys(options.seeds))
-    rows = [_train(seed, name, schedules[name], options, device) for seed in seeds for name in _COMPUTATIONS]
-    summaries = _summarise(rows)
-    _write(options, seeds, schedules, rows, summaries, ran_on)
+
+    output: str
+    embedding_size: int = 4096
+    k: int = 16
+    stage_epochs: int = 10
+    start_k: int = 128
+    sparse_stage_epochs: int = 2
+    seeds: Sequence[int] = (2020, 2021, 2022)
+    device: str = "auto"
+
+    def run(self) -> None:
+        """Train with each seed and computation; write training.csv, training_summary.csv and training.md.
+
+        Raises
+        ------
+        OptionError
+            A parameter is not allowed.
+        DatasetError
+            The data set cannot be found.
+        """
+        _check(self)
+        schedules = _schedules(self)
+        device, ran_on = environment.start(self.output, self.device)
+        seeds = list(dict.fromkeys(self.seeds))
+        rows = [_train(seed, name, schedules[name], self, device) for seed in seeds for name in _COMPUTATIONS]
+        _write(self, seeds, schedules, rows, _summarise(rows), ran_on)
 
 
 def _schedules(options):
@@ -114,8 +132,8 @@ def _schedules(options):
 
 def _check(options):
     for seed in options.seeds:
-        require_whole_number({"seeds": seed}, "seeds", at_least=0)
-    check_data_options(options)
+        require_whole_number("seeds", seed, at_least=0)
+    options.check_data_options()
 
 
 def _train(seed, computation, schedule, options, device):
@@ -127,7 +145,7 @@ def _train(seed, computation, schedule, options, device):
         "restart": True,
         **schedule,
         "seed": seed,
-        **recbole_options(options),
+        **options.recbole_options(),
         "use_gpu": device.type == "cuda",
         "metrics": ["NDCG"],
         "topk": [100],
@@ -213,18 +231,14 @@ def _readable(summary):
 
 
 def _write(options, seeds, schedules, rows, summaries, ran_on):
-    table = report.markdown_table([_readable(summary) for summary in summaries])
-    explanation = report.paragraph(
+    table = output.markdown_table([_readable(summary) for summary in summaries])
+    explanation = output.paragraph(
         _EXPLANATION,
-        **in_words(options),
+        **options.in_words(),
         paper_epochs=schedules[_PAPER_SCHEDULE]["epochs"],
         sparse_epochs=schedules[_SPARSE_START]["epochs"],
         **{**vars(options), "start_k": schedules[_SPARSE_START]["start_k"], "seeds": ", ".join(map(str, seeds))},
     )
-    print(f"\n{table}\n\n{explanation}\n")
-    file = os.path.join(options.output, "training")
-    report.write_csv(f"{file}.csv", [{**row, **ran_on} for row in rows])
-    report.write_csv(f"{file}_summary.csv", [{**summary, **ran_on} for summary in summaries])
-    ran_on_line = f"Run on {report.environment_line(ran_on)}."
-    report.write_text(f"{file}.md", "\n\n".join(["# Whole trainings", table, explanation, ran_on_line]) + "\n")
-    print(f"Written: {file}.csv, {file}_summary.csv, {file}.md")
+    show([table, explanation])
+    tables = {"training": rows, "training_summary": summaries}
+    write_report(options.output, "training", "Whole trainings", [table, explanation], tables, ran_on)

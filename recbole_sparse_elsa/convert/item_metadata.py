@@ -1,13 +1,15 @@
 """What publishers tell of items in a small file beside the interactions: titles, years, genres, authors."""
 
+from __future__ import annotations
+
 import csv
 import io
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from recbole_sparse_elsa.convert.raw_formats import GOODBOOKS, MOVIELENS_CSV, MOVIELENS_DAT, NETFLIX
+from recbole_sparse_elsa.convert.raw_formats import GOODBOOKS, MOVIELENS_CSV, MOVIELENS_DAT, NETFLIX, RawFormat
 from recbole_sparse_elsa.errors import DatasetError
 
 _MOVIE_HEADER = "item_id:token\tmovie_title:token_seq\trelease_year:token"
@@ -31,16 +33,19 @@ class ItemMetadata:
 
     file_names: tuple[str, ...]
     header: str
-    rows: Callable
+    rows: Callable[[Iterable[str]], Iterator[list[str]]]
 
 
-def _movielens_row(fields):
+def _movielens_row(fields: list[str]) -> list[str]:
     item, title, genres = fields
-    title, year = re.fullmatch(r"(.*?)\s*(?:\(([0-9]{4})\))?\s*", title).groups()
+    found = re.fullmatch(r"(.*?)\s*(?:\(([0-9]{4})\))?\s*", title)
+    if found is None:
+        raise ValueError("a title on one line")
+    title, year = found.groups()
     return [_id_of(item), title, year or "", "" if genres == _NO_GENRES else genres.replace("|", " ")]
 
 
-def _movies_csv_rows(lines):
+def _movies_csv_rows(lines: Iterable[str]) -> Iterator[list[str]]:
     reader = csv.reader(lines)
     if next(reader, None) != ["movieId", "title", "genres"]:
         raise ValueError("the header movieId,title,genres")
@@ -50,7 +55,7 @@ def _movies_csv_rows(lines):
         yield _movielens_row(fields)
 
 
-def _movies_dat_rows(lines):
+def _movies_dat_rows(lines: Iterable[str]) -> Iterator[list[str]]:
     for line in lines:
         fields = line.rstrip("\n").split("::")
         if len(fields) != 3:
@@ -58,7 +63,7 @@ def _movies_dat_rows(lines):
         yield _movielens_row(fields)
 
 
-def _books_csv_rows(lines):
+def _books_csv_rows(lines: Iterable[str]) -> Iterator[list[str]]:
     reader = csv.DictReader(lines)
     names = reader.fieldnames or []
     # The first edition of the data set numbers its books by id, and has Goodreads' own number as book_id.
@@ -74,7 +79,7 @@ def _books_csv_rows(lines):
         yield [_id_of(item), title, authors, year.removesuffix(".0"), language]
 
 
-def _movie_titles_rows(lines):
+def _movie_titles_rows(lines: Iterable[str]) -> Iterator[list[str]]:
     for line in lines:
         fields = line.rstrip("\n").split(",", 2)  # titles have commas
         if len(fields) != 3:
@@ -83,13 +88,13 @@ def _movie_titles_rows(lines):
         yield [_id_of(item), title, "" if year == "NULL" else year]
 
 
-def _id_of(text):
+def _id_of(text: str) -> str:
     if not re.fullmatch("[0-9]+", text):
         raise ValueError("a whole number as the item's id")
     return text
 
 
-_METADATA = {
+_METADATA: dict[RawFormat, ItemMetadata] = {
     MOVIELENS_CSV: ItemMetadata(("movies.csv",), f"{_MOVIE_HEADER}\tgenre:token_seq", _movies_csv_rows),
     MOVIELENS_DAT: ItemMetadata(("movies.dat",), f"{_MOVIE_HEADER}\tgenre:token_seq", _movies_dat_rows),
     GOODBOOKS: ItemMetadata(
@@ -105,7 +110,7 @@ _METADATA = {
 }
 
 
-def item_file_text(folder, raw_format) -> str | None:
+def item_file_text(folder: str, raw_format: RawFormat) -> str | None:
     """The text of RecBole's .item file, or None where the publisher's file of items is not in ``folder``.
 
     Raises
@@ -114,8 +119,10 @@ def item_file_text(folder, raw_format) -> str | None:
         The publisher's file has not the form it should have.
     """
     metadata = _METADATA.get(raw_format)
-    files = [os.path.normpath(os.path.join(folder, name)) for name in metadata.file_names] if metadata else []
-    path = next((file for file in files if os.path.isfile(file)), None)
+    if metadata is None:
+        return None
+    files = (os.path.normpath(os.path.join(folder, name)) for name in metadata.file_names)
+    path = next(filter(os.path.isfile, files), None)
     if path is None:
         return None
     with open(path, "rb") as file:
@@ -139,15 +146,16 @@ def item_file_text(folder, raw_format) -> str | None:
 class _CountedLines:
     """Lines of a text, as a csv reader takes them, of which the number of the last is known."""
 
-    def __init__(self, text):
+    def __init__(self, text: str) -> None:
         self.number = 0
         self._lines = io.StringIO(text, newline=None)
 
-    def __iter__(self):
-        for self.number, line in enumerate(self._lines, 1):
+    def __iter__(self) -> Iterator[str]:
+        for number, line in enumerate(self._lines, 1):
+            self.number = number
             yield line
 
 
-def _plain(text):
+def _plain(text: str) -> str:
     """The text without what RecBole would take for a separator or for quotation."""
     return " ".join(text.replace('"', " ").split())

@@ -1,5 +1,7 @@
 """The forms in which publishers give interactions, each known by its first line."""
 
+from __future__ import annotations
+
 import calendar
 import contextlib
 import datetime
@@ -7,12 +9,13 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from tqdm import tqdm
 
-from recbole_sparse_elsa.convert.raw_text import read_texts
+from recbole_sparse_elsa.convert.raw_text import RawText, read_texts
 from recbole_sparse_elsa.errors import DatasetError
 
 _SHOWN_CHARACTERS = 80
@@ -27,7 +30,8 @@ class Column:
     pattern: str  # regular expression
     meaning: str  # of the pattern, for messages
 
-    def renamed(self, name) -> "Column":
+    def renamed(self, name: str) -> Column:
+        """The same column, called otherwise by another publisher."""
         return Column(name, self.role, self.pattern, self.meaning)
 
 
@@ -42,12 +46,12 @@ _MILLISECONDS = Column("timestamp", "timestamp", "[0-9]{11,13}", "a time in mill
 _DATE = Column("date", "timestamp", "[0-9]{4}-[0-9]{2}-[0-9]{2}", "a date such as 2005-09-06")
 
 
-def _seconds_of_milliseconds(timestamp) -> str:
+def _seconds_of_milliseconds(timestamp: str) -> str:
     return f"{timestamp[:-3]}.{timestamp[-3:]}"
 
 
 @functools.cache
-def _seconds_of_date(date) -> str:
+def _seconds_of_date(date: str) -> str:
     return str(calendar.timegm(datetime.date.fromisoformat(date).timetuple()))
 
 
@@ -82,7 +86,7 @@ class DelimitedLines:
         header = "header" if self.has_header else "lines"
         return f"{self.name} ({header} {self._names()})"
 
-    def _names(self):
+    def _names(self) -> str:
         return self.separator.join(column.name for column in self.columns)
 
     @property
@@ -90,18 +94,18 @@ class DelimitedLines:
         """Whether interactions have a timestamp."""
         return any(column.role == "timestamp" for column in self.columns)
 
-    def recognises(self, line) -> bool:
+    def recognises(self, line: str) -> bool:
         """Whether a file that begins with this line has this form."""
         if self.has_header:
             names = sorted(column.name for column in self.columns)
             return sorted(line.rstrip("\n").split(self.separator)) == names
         return re.fullmatch(self.first_line or self._pattern(self.columns), line) is not None
 
-    def _pattern(self, columns):
+    def _pattern(self, columns: Sequence[Column]) -> str:
         groups = (f"(?P<{column.role}>{column.pattern})" for column in columns)
         return re.escape(self.separator).join(groups) + "\n?"
 
-    def interactions(self, text):
+    def interactions(self, text: RawText) -> Iterator[tuple[str, ...]]:
         """Give the interactions of a RawText as tuples of text: user, item, rating and, if there is one, timestamp.
 
         Raises
@@ -109,7 +113,7 @@ class DelimitedLines:
         DatasetError
             A line has not the form.
         """
-        lines, columns = iter(text), self.columns
+        lines, columns = iter(text), list(self.columns)
         if self.has_header:
             names = next(lines).rstrip("\n").split(self.separator)
             columns = sorted(columns, key=lambda column: names.index(column.name))
@@ -125,13 +129,13 @@ class DelimitedLines:
                 raise text.error(self._problem(line, columns))
             if must_end and line[-1] != "\n":
                 raise text.error(
-                    f"the last line {_shown(line)} has no line end, so the file is truncated; get it anew, or end the "
+                    f"the last line {_shown(line)} has no line end, so the file is truncated; get it again, or end the "
                     "line if you know it to be whole"
                 )
             row = found.group(*roles)
             yield row if self.to_seconds is None else (*row[:3], self.to_seconds(row[3]))
 
-    def _problem(self, line, columns):
+    def _problem(self, line: str, columns: Sequence[Column]) -> str:
         values = line.rstrip("\n").split(self.separator)
         names = self.separator.join(column.name for column in columns)
         if len(values) != len(columns):
@@ -146,21 +150,23 @@ class DelimitedLines:
 class NetflixRatings(DelimitedLines):
     """A line ``movie:`` for each movie, and under it a line ``customer,rating,date`` for each of its ratings."""
 
+    to_seconds: Callable[[str], str] = _seconds_of_date
+
     @property
     def description(self) -> str:
         """The form in a few words."""
         return f"{self.name} (movie: and under it lines {self._names()})"
 
-    def recognises(self, line) -> bool:
+    def recognises(self, line: str) -> bool:
         """Whether a file that begins with this line has this form."""
         return self._movie_of(line) is not None or super().recognises(line)
 
     @staticmethod
-    def _movie_of(line):
+    def _movie_of(line: str) -> str | None:
         found = re.fullmatch("([0-9]+):\n?", line)
-        return found and found.group(1)
+        return found.group(1) if found else None
 
-    def interactions(self, text):
+    def interactions(self, text: RawText) -> Iterator[tuple[str, ...]]:
         """Give the interactions of a RawText; see `DelimitedLines.interactions`."""
         match = re.compile(self._pattern(self.columns)).fullmatch
         movie = None
@@ -206,7 +212,7 @@ class JsonReviews:
         """The form in a few words."""
         return f"{self.name} (a JSON object a line, with {', '.join(column.name for column in self.columns)})"
 
-    def recognises(self, line) -> bool:
+    def recognises(self, line: str) -> bool:
         """Whether a file that begins with this line has this form."""
         try:
             review = json.loads(line)
@@ -214,7 +220,7 @@ class JsonReviews:
             return False
         return isinstance(review, dict) and all(column.name in review for column in self.columns)
 
-    def interactions(self, text):
+    def interactions(self, text: RawText) -> Iterator[tuple[str, ...]]:
         """Give the interactions of a RawText; see `DelimitedLines.interactions`."""
         names = [column.name for column in self.columns]
         match = re.compile("\n".join(f"(?:{column.pattern})" for column in self.columns)).fullmatch
@@ -235,15 +241,21 @@ class JsonReviews:
                 raise text.error(self._problem(review))
             yield row if self.to_seconds is None else (*row[:3], self.to_seconds(row[3]))
 
-    def _problem(self, review):
-        for column in self.columns:
+    def _problem(self, review: Mapping[str, Any]) -> str:
+        def is_wrong(column: Column) -> bool:
             value = review[column.name]
             is_text = isinstance(value, str) or column.role in ("rating", "timestamp")
-            if not (is_text and re.fullmatch(column.pattern, str(value))):
-                return f"{column.name} is {_shown(str(value))}, but must be {column.meaning}"
+            return not (is_text and re.fullmatch(column.pattern, str(value)))
+
+        column = next(filter(is_wrong, self.columns))
+        return f"{column.name} is {_shown(str(review[column.name]))}, but must be {column.meaning}"
 
 
-def _shown(text):
+#: A form in which interactions are given.
+RawFormat: TypeAlias = DelimitedLines | JsonReviews
+
+
+def _shown(text: str) -> str:
     """The text in quotation marks, cut if it is long."""
     text = text.rstrip("\n")
     return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…")
@@ -277,7 +289,6 @@ GOODBOOKS = DelimitedLines(
 NETFLIX = NetflixRatings(
     "Netflix Prize mv_*.txt or combined_data_*.txt",
     (_NUMBERED_USER.renamed("customer"), _RATING, _DATE),
-    to_seconds=_seconds_of_date,
 )
 
 RAW_FORMATS = (
@@ -318,7 +329,7 @@ RAW_FORMATS = (
 )
 
 
-def recognise(path):
+def recognise(path: str) -> RawFormat:
     """The one of `RAW_FORMATS` that a file has, by its first line.
 
     Raises
@@ -338,7 +349,7 @@ def recognise(path):
     raise text.error(f"{_shown(line)} begins none of the files that can be converted: {known}")
 
 
-def read_interactions(paths, raw_format, progress):
+def read_interactions(paths: Sequence[str], raw_format: RawFormat, progress: Any) -> Iterator[tuple[str, ...]]:
     """Give the interactions of raw files, one after the other, in the order of the files.
 
     Parameters

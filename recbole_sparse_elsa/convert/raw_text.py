@@ -1,11 +1,15 @@
 """The text in a raw file, plain, gzip-compressed or in a tar archive, read line by line and never held whole."""
 
+from __future__ import annotations
+
 import fnmatch
 import gzip
 import io
 import os
 import tarfile
 import zlib
+from collections.abc import Callable, Generator, Iterator
+from typing import IO, Any
 
 from recbole_sparse_elsa.errors import DatasetError
 
@@ -29,17 +33,18 @@ class RawText:
         Number of the line that was given last; 0 before the first.
     """
 
-    def __init__(self, name, stream, update_progress):
+    def __init__(self, name: str, stream: Any, update_progress: Callable[[], None]) -> None:
         self.name = name
         self.number = 0
         # Also reads text without a byte order mark.
         self._text = io.TextIOWrapper(stream, encoding="utf-8-sig")
         self._update_progress = update_progress
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         try:
-            for self.number, line in enumerate(self._text, 1):
-                if self.number % _LINES_PER_UPDATE == 0:
+            for number, line in enumerate(self._text, 1):
+                self.number = number
+                if number % _LINES_PER_UPDATE == 0:
                     self._update_progress()
                 yield line
         except UnicodeDecodeError:
@@ -48,15 +53,15 @@ class RawText:
             ) from None
         except _DAMAGE as error:
             raise DatasetError(
-                f"{self.name}, after line {self.number}: the file is truncated or damaged ({error}); get it anew"
+                f"{self.name}, after line {self.number}: the file is truncated or damaged ({error}); get it again"
             ) from None
 
-    def error(self, problem) -> DatasetError:
+    def error(self, problem: str) -> DatasetError:
         """The error that says what is wrong with the line that was given last."""
         return DatasetError(f"{self.name}, line {self.number}: {problem}")
 
 
-def read_texts(path, progress):
+def read_texts(path: str, progress: Any) -> Generator[RawText, None, None]:
     """Give each text in a file: the file itself, or the ``mv_*.txt`` in a tar archive, one after the other.
 
     A text can be read only until the next one is asked for.
@@ -78,21 +83,21 @@ def read_texts(path, progress):
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from None
 
-    def update_progress():
+    def update_progress() -> None:
         progress.update(read_before + raw.tell() - progress.n)
 
     with raw:
         if path.endswith(_ARCHIVE_SUFFIXES):
             yield from _texts_in_archive(path, raw, update_progress)
         else:
-            stream = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw
+            stream: Any = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw
             text = RawText(path, stream, update_progress)  # held here, because it closes the file when it is let go
             yield text
         raw.seek(0, os.SEEK_END)
         update_progress()
 
 
-def _texts_in_archive(path, raw, update_progress):
+def _texts_in_archive(path: str, raw: IO[bytes], update_progress: Callable[[], None]) -> Iterator[RawText]:
     found = False
     try:
         with tarfile.open(fileobj=raw, mode="r:*") as archive:
@@ -101,10 +106,11 @@ def _texts_in_archive(path, raw, update_progress):
                     found = True
                     yield RawText(f"{path}: {member.name}", archive.extractfile(member), update_progress)
             # tarfile takes an archive that was cut before or in the head of a member for a whole one.
-            archive.fileobj.seek(archive.offset)
-            if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            contents: Any = archive.fileobj
+            contents.seek(archive.offset)
+            if contents.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("it has no end mark")
     except _DAMAGE as error:
-        raise DatasetError(f"{path}: the archive is truncated or damaged ({error}); get it anew") from None
+        raise DatasetError(f"{path}: the archive is truncated or damaged ({error}); get it again") from None
     if not found:
         raise DatasetError(f"{path} holds no {_ARCHIVE_MEMBERS}, the files of the Netflix Prize; unpack other archives")

@@ -1,5 +1,7 @@
 """The loss of ELSA and Sparse ELSA, with its gradient, on one users x items matrix in all."""
 
+from __future__ import annotations
+
 import torch
 
 from recbole_sparse_elsa.core.sparse_products import Support
@@ -7,7 +9,10 @@ from recbole_sparse_elsa.core.user_histories import UserBatch
 
 
 def nmse_loss_and_gradient_(
-    reconstruction: torch.Tensor, batch: UserBatch, item_weights=None, item_scale=None
+    reconstruction: torch.Tensor,
+    batch: UserBatch,
+    item_weights: torch.Tensor | None = None,
+    item_scale: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Normalised squared error of a batch of users, and its gradient in place of the reconstruction.
 
@@ -66,7 +71,11 @@ def nmse_loss_and_gradient_(
 
 
 def dense_nmse_loss(
-    weight: torch.Tensor, support, batch: UserBatch, item_weights=None, item_scale=None
+    weight: torch.Tensor,
+    support: torch.Tensor | None,
+    batch: UserBatch,
+    item_weights: torch.Tensor | None = None,
+    item_scale: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean NMSE loss of a batch under item embeddings that are stored densely.
 
@@ -123,8 +132,8 @@ def sparse_nmse_loss(
     support: Support,
     batch: UserBatch,
     users_per_block: int,
-    item_weights=None,
-    item_scale=None,
+    item_weights: torch.Tensor | None = None,
+    item_scale: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean NMSE loss of a batch under sparse item embeddings, at a cost that follows their non-zeros.
 

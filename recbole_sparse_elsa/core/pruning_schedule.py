@@ -1,11 +1,17 @@
 """How the number of non-zeros per item embedding falls to its target over the epochs."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.options import require_whole_number
 
 SCHEDULES = ("exponential", "linear", "stepwise", "constant")
+#: Those that fall from wherever they start; the others say themselves where they begin.
+SCHEDULES_FROM_START_K = ("exponential", "linear")
 
 
 @dataclass(frozen=True)
@@ -20,11 +26,19 @@ class PruningSchedule:
         The target, held from epoch ``len(pruning_ks)`` on.
     """
 
-    pruning_ks: tuple
+    pruning_ks: tuple[int, ...]
     k: int
 
     @classmethod
-    def create(cls, name, embedding_size, k, stage_epochs=1, stepwise_k=None, start_k=None) -> "PruningSchedule":
+    def create(
+        cls,
+        name: str,
+        embedding_size: int,
+        k: int,
+        stage_epochs: int = 1,
+        stepwise_k: Sequence[int] | None = None,
+        start_k: int | None = None,
+    ) -> PruningSchedule:
         """Build one of the schedules of the paper, or one like it that starts sparse.
 
         Parameters
@@ -55,8 +69,7 @@ class PruningSchedule:
             A value is not allowed, or the target lies above the first k of the schedule.
         """
         for option, value in (("embedding_size", embedding_size), ("k", k), ("stage_epochs", stage_epochs)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise OptionError(f"{option} is {value!r}, but must be a whole number of at least 1")
+            require_whole_number(option, value, at_least=1)
         if name not in SCHEDULES:
             raise OptionError(f"pruning_schedule is {name!r}, but must be one of {', '.join(SCHEDULES)}")
         if k > embedding_size:

@@ -4,6 +4,8 @@ Matrices of users are kept items x users or latent dimensions x users, so that o
 contiguous row of users.
 """
 
+from __future__ import annotations
+
 import warnings
 
 import torch
@@ -28,7 +30,9 @@ class CsrMatrix:
         Number of columns.
     """
 
-    def __init__(self, row_pointers, column_indices, values, n_columns: int):
+    def __init__(
+        self, row_pointers: torch.Tensor, column_indices: torch.Tensor, values: torch.Tensor, n_columns: int
+    ) -> None:
         self.row_pointers = row_pointers.int()
         self.column_indices = column_indices.int()
         self.values = values
@@ -80,7 +84,7 @@ class Support:
         Number of latent dimensions (columns).
     """
 
-    def __init__(self, row_pointers: torch.Tensor, column_indices: torch.Tensor, embedding_size: int):
+    def __init__(self, row_pointers: torch.Tensor, column_indices: torch.Tensor, embedding_size: int) -> None:
         self.row_pointers = row_pointers
         self.column_indices = column_indices
         self.embedding_size = embedding_size
@@ -96,7 +100,7 @@ class Support:
         """Number of items (rows)."""
         return len(self.row_pointers) - 1
 
-    def of_items(self, items: torch.Tensor):
+    def of_items(self, items: torch.Tensor) -> tuple[Support, torch.Tensor]:
         """The support of some rows only.
 
         Parameters

@@ -1,16 +1,26 @@
 """The top-k embedding layer: item embeddings of which only the largest entries of each row are kept."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from recbole_sparse_elsa.core.embedding_size import bytes_per_item, rounding_steps
+from recbole_sparse_elsa.core.item_size import bytes_per_item
 from recbole_sparse_elsa.core.nmse_loss import dense_nmse_loss, sparse_nmse_loss
 from recbole_sparse_elsa.core.sparse_products import Support
+from recbole_sparse_elsa.core.sparse_rows import SparseRows, pointers_of_counts
 from recbole_sparse_elsa.core.user_histories import UserBatch
+from recbole_sparse_elsa.value_types import VALUE_TYPES, in_steps
 
 # A block of predictions of this many float32 (4 MB) stays in the cache between the passes over it.
 _BLOCK_SIZE = 2**20
+
+#: What was done to the weight, to be done to tensors of its former shape.
+Select = Callable[[torch.Tensor], torch.Tensor]
 
 
 class TopKEmbedding(nn.Module):
@@ -59,15 +69,24 @@ class TopKEmbedding(nn.Module):
         The values to which a restart returns, in the form of ``weight``; None unless `keep_initial_weight` was called.
     """
 
+    weight: nn.Parameter
+    shape: torch.Tensor
+    support: torch.Tensor | None
+    # Tensors, or None in the dense form; `is_compact` says which.
+    row_pointers: Any
+    column_indices: Any
+    item_scale: torch.Tensor | None
+    initial_weight: torch.Tensor | None
+
     def __init__(
         self,
         n_items: int,
         embedding_size: int,
         value_dtype: str = "float32",
-        start=None,
-        item_scale=None,
+        start: tuple[torch.Tensor, torch.Tensor] | None = None,
+        item_scale: torch.Tensor | None = None,
         scales_input: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         self.n_items = n_items
         self.embedding_size = embedding_size
@@ -78,7 +97,7 @@ class TopKEmbedding(nn.Module):
             self.register_buffer(name, None)
         self.item_scale = item_scale
         self.scales_input = scales_input
-        self._compact_support = None
+        self._compact_support: Support | None = None
         if start is None:
             self.weight = nn.Parameter(torch.empty(n_items, embedding_size))
             nn.init.xavier_uniform_(self.weight)
@@ -104,7 +123,7 @@ class TopKEmbedding(nn.Module):
             return self._places().matrix(_unit_values(self.weight, self._places())).to_dense()
         return F.normalize(self.weight if self.support is None else self.weight * self.support, dim=1)
 
-    def nmse_loss(self, batch: UserBatch, max_output: int = None) -> torch.Tensor:
+    def nmse_loss(self, batch: UserBatch, max_output: int | None = None) -> torch.Tensor:
         """Mean NMSE loss of predicting a batch of users from their input; see `nmse_loss_and_gradient_`.
 
         Parameters
@@ -112,7 +131,7 @@ class TopKEmbedding(nn.Module):
         batch : UserBatch
             The users, each with at least one interaction.
         max_output : int, optional
-            Number of items over which the loss is taken, drawn anew for each batch; all items by default.
+            Number of items over which the loss is taken, drawn again for each batch; all items by default.
 
         Returns
         -------
@@ -181,7 +200,7 @@ class TopKEmbedding(nn.Module):
             return (places.transposed_matrix(self._scoring_values(places)) @ batch.columns()).T
         return batch.sparse_rows() @ self._scoring_rows()
 
-    def prune(self, nonzeros, restart: bool = False):
+    def prune(self, nonzeros: int | torch.Tensor, restart: bool = False) -> Select:
         """Keep only the entries of largest magnitude in each row.
 
         Parameters
@@ -226,7 +245,7 @@ class TopKEmbedding(nn.Module):
 
     @torch.no_grad()
     def replace_rows(self, rows: torch.Tensor) -> None:
-        """Put other item embeddings, of any width, in the place of those of the dense form.
+        """Replace the item embeddings of the dense form by others, of any width.
 
         Parameters
         ----------
@@ -245,7 +264,7 @@ class TopKEmbedding(nn.Module):
         self.shape[1] = self.embedding_size
         self._change_weight(lambda tensor: rows, restart=False)
 
-    def compress(self):
+    def compress(self) -> Select:
         """Change from the dense form to the compact one; embeddings stay the same.
 
         Returns
@@ -290,7 +309,7 @@ class TopKEmbedding(nn.Module):
         self.shape[1] = self.embedding_size
         self._change_weight(lambda tensor: weight, restart=False)
 
-    def expand(self):
+    def expand(self) -> Select:
         """Change from the compact form to the dense one; embeddings stay the same.
 
         Returns
@@ -306,6 +325,38 @@ class TopKEmbedding(nn.Module):
         self.support = select(torch.ones_like(columns, dtype=torch.bool))
         self.row_pointers = self.column_indices = self._compact_support = None
         return self._change_weight(select, restart=False)
+
+    def to_csr(self) -> SparseRows:
+        """The item embeddings as their non-zeros, rows of any norm; without gradients, on the layer's device.
+
+        In the compact form these are all entries of the support, also one that happens to be 0.
+        """
+        return csr_of_state(self.state_dict())
+
+    def load_csr(self, rows: SparseRows) -> None:
+        """Replace the item embeddings by others, of any width, in the compact form; items keep their scales.
+
+        Parameters
+        ----------
+        rows : SparseRows
+            Of shape ``(n_items, embedding_size)``, of which the second becomes the layer's; the tensors are copied.
+
+        Raises
+        ------
+        ValueError
+            There are more rows than items, or fewer.
+        """
+        if rows.shape[0] != self.n_items:
+            raise ValueError(f"the layer has {self.n_items} items, but there are {rows.shape[0]} rows")
+        state = {
+            "shape": torch.tensor(rows.shape),
+            "weight": rows.values.float(),
+            "row_pointers": rows.row_pointers.int(),
+            "column_indices": rows.columns.int(),
+        }
+        if self.item_scale is not None:
+            state["item_scale"] = self.item_scale
+        self.load_state_dict(state)
 
     def keep_initial_weight(self) -> None:
         """Remember the present values, so that `prune` can restart from them (lottery-ticket style)."""
@@ -337,28 +388,28 @@ class TopKEmbedding(nn.Module):
     def _scoring_values(self, places):
         """Compact form: the entries of the scaled rows, rounded."""
         values = _unit_values(self.weight, places)
-        steps = rounding_steps(self.value_dtype)
+        steps = VALUE_TYPES[self.value_dtype].steps
         if steps is not None:
             largest = values.new_zeros(places.n_items).scatter_reduce_(0, places.row_of_entry, values.abs(), "amax")
-            return _unit_values((values * (steps / largest[places.row_of_entry])).round(), places)
+            return _unit_values(in_steps(values, largest[places.row_of_entry], steps), places)
         return values.half().float() if self.value_dtype == "float16" else values
 
     def _scoring_rows(self):
         """Dense form: the scaled rows, rounded."""
         rows = self()
-        steps = rounding_steps(self.value_dtype)
+        steps = VALUE_TYPES[self.value_dtype].steps
         if steps is not None:
-            return F.normalize((rows * (steps / rows.abs().amax(dim=1, keepdim=True))).round(), dim=1)
+            return F.normalize(in_steps(rows, rows.abs().amax(dim=1, keepdim=True), steps), dim=1)
         return rows.half().float() if self.value_dtype == "float16" else rows
 
     def _places(self):
-        # Made anew only when the support changes; not part of the state, since the CSR buffers determine it.
+        # Made again only when the support changes; not part of the state, since the CSR buffers determine it.
         if self._compact_support is None:
             self._compact_support = Support(self.row_pointers, self.column_indices, self.embedding_size)
         return self._compact_support
 
     def _set_places(self, nonzeros, column_indices):
-        self.row_pointers = torch.cat([nonzeros.new_zeros(1), nonzeros.cumsum(0)]).int()
+        self.row_pointers = pointers_of_counts(nonzeros)
         self.column_indices = column_indices
         self._compact_support = None
 
@@ -404,6 +455,39 @@ class TopKEmbedding(nn.Module):
         self._compact_support = None
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self.embedding_size = int(self.shape[1])
+
+
+def csr_of_state(state: Mapping[str, torch.Tensor], prefix: str = "") -> SparseRows:
+    """The item embeddings in a saved state of a `TopKEmbedding`, of whichever form; see `TopKEmbedding.to_csr`.
+
+    Parameters
+    ----------
+    state : mapping
+        What ``state_dict`` returned, of the layer or of a model that holds it.
+    prefix : str
+        Of the layer's entries in ``state``, for instance ``"item_embedding."``.
+
+    Returns
+    -------
+    SparseRows
+        In float32; the tensors may be those of ``state``.
+
+    Raises
+    ------
+    KeyError
+        There is no such layer in ``state``: names the entry that is missing.
+    """
+    n_items, embedding_size = state[f"{prefix}shape"].tolist()
+    weight = state[f"{prefix}weight"].detach().float()
+    row_pointers, support = state.get(f"{prefix}row_pointers"), state.get(f"{prefix}support")
+    if row_pointers is not None:
+        return SparseRows(weight, state[f"{prefix}column_indices"], row_pointers, (n_items, embedding_size))
+    return SparseRows.of_dense(weight if support is None else weight * support)
+
+
+def is_unpruned_state(state: Mapping[str, torch.Tensor], prefix: str = "") -> bool:
+    """Whether a saved state, as of `csr_of_state`, is of a dense layer of which nothing was pruned yet."""
+    return f"{prefix}row_pointers" not in state and f"{prefix}support" not in state
 
 
 _CHANGING_BUFFERS = ("support", "row_pointers", "column_indices", "initial_weight", "item_scale")

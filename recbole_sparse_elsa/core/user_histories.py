@@ -1,7 +1,10 @@
 """The interactions of each user, kept sparse and turned dense one batch at a time."""
 
+from __future__ import annotations
+
 import dataclasses
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -67,8 +70,8 @@ class UserBatch:
         places = torch.stack([self.user_index, self.item_index])
         return torch.sparse_coo_tensor(places, self.input_value, (self.n_users, self.n_items), check_invariants=False)
 
-    def drop_input(self, input_dropout: float) -> "UserBatch":
-        """This batch with a part of its input dropped, drawn anew; the targets stay whole.
+    def drop_input(self, input_dropout: float) -> UserBatch:
+        """This batch with a part of its input dropped, drawn again each time; the targets stay whole.
 
         Parameters
         ----------
@@ -78,11 +81,11 @@ class UserBatch:
         """
         return dataclasses.replace(self, input_value=torch.nn.functional.dropout(self.input_value, input_dropout))
 
-    def divide_input(self, item_scale: torch.Tensor) -> "UserBatch":
+    def divide_input(self, item_scale: torch.Tensor) -> UserBatch:
         """This batch with its input divided by the scale (float32, shape ``(n_items,)``) of each item."""
         return dataclasses.replace(self, input_value=self.input_value / item_scale[self.item_index])
 
-    def sample_items(self, max_output: int):
+    def sample_items(self, max_output: int) -> tuple[torch.Tensor, torch.Tensor, UserBatch]:
         """Draw the items over which the loss of this batch is taken (method page, section 1, large catalogues).
 
         All items of the batch are among them; the rest is drawn uniformly, without replacement, from the other items.
@@ -120,7 +123,7 @@ class UserBatch:
         item_weights[len(batch_items) :] = len(others) / max(n_drawn, 1)
         return items, item_weights, dataclasses.replace(self, item_index=item_index, n_items=len(items))
 
-    def split(self, n_users: int):
+    def split(self, n_users: int) -> Iterator[UserBatch]:
         """Yield batches of at most ``n_users`` users that together are this one."""
         for first in range(0, self.n_users, n_users):
             lengths = self.lengths[first : first + n_users]
@@ -147,12 +150,12 @@ class UserHistories:
         Number of items.
     """
 
-    def __init__(self, row_pointers: torch.Tensor, item_indices: torch.Tensor, n_items: int):
+    def __init__(self, row_pointers: torch.Tensor, item_indices: torch.Tensor, n_items: int) -> None:
         self.row_pointers = row_pointers.long()
         self.item_indices = item_indices.int()
         self.n_items = n_items
 
-    def to(self, device) -> "UserHistories":
+    def to(self, device: torch.device | str) -> UserHistories:
         """The same histories on another device."""
         return UserHistories(self.row_pointers.to(device), self.item_indices.to(device), self.n_items)
 

@@ -1,11 +1,13 @@
 """What the explorer plots of a leaderboard: accuracy against bytes per item."""
 
 import math
+import os
+from typing import Any
 
 from recbole_sparse_elsa.leaderboard.read_results import mean_over_seeds, read_results, smaller_is_better
 
 
-def accuracy_by_size(results_csv) -> list[dict]:
+def accuracy_by_size(results_csv: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The test results of a leaderboard whose size is known.
 
     Parameters
@@ -24,7 +26,7 @@ def accuracy_by_size(results_csv) -> list[dict]:
     OptionError
         The file is no result of a leaderboard.
     """
-    means = mean_over_seeds(read_results(results_csv))
+    means: Any = mean_over_seeds(read_results(results_csv))
     return [
         {
             "dataset": row.dataset,

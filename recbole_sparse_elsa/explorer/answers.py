@@ -1,13 +1,18 @@
 """What the explorer's page asks, and the answers as plain data that JSON can hold."""
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.segments import homepage
+from recbole_sparse_elsa.index import SparseIndex
+from recbole_sparse_elsa.segments import Segments, homepage
+
+_Value = TypeVar("_Value")
 
 _COMPLETIONS = 12
 _EXAMPLE_USERS = 20
@@ -44,7 +49,16 @@ class Explorer:
         The segments are of other items, or there is no user.
     """
 
-    def __init__(self, index, segments, histories, dataset, accuracy=(), example_users=None, items_per_page=100):
+    def __init__(
+        self,
+        index: SparseIndex,
+        segments: Segments,
+        histories: Mapping[str, Sequence[str] | np.ndarray],
+        dataset: str,
+        accuracy: Sequence[dict[str, Any]] = (),
+        example_users: Sequence[str] | None = None,
+        items_per_page: int = 100,
+    ) -> None:
         if segments.tree.item_tokens != list(index.item_tokens):
             raise OptionError("the segments were made from other items than the index has; make them from this index")
         if not histories:
@@ -59,7 +73,7 @@ class Explorer:
             factor: place for place, segment in enumerate(segments) for factor in segment.factors
         }
 
-    def answer(self, question, parameters):
+    def answer(self, question: str, parameters: Mapping[str, list[str]]) -> dict[str, Any]:
         """The answer to a question by name, as the page asks it.
 
         Parameters
@@ -86,7 +100,7 @@ class Explorer:
             raise OptionError(f"{question} has no parameter {unknown[0]!r}")
         return getattr(self, question)(**{name: convert[name](name, values) for name, values in parameters.items()})
 
-    def overview(self) -> dict:
+    def overview(self) -> dict[str, Any]:
         """The data set, the model, all segments, the size of each posting list, and accuracy by size."""
         return {
             "dataset": self.dataset,
@@ -104,14 +118,14 @@ class Explorer:
             "accuracy": self.accuracy,
         }
 
-    def users(self, text="") -> dict:
+    def users(self, text: str = "") -> dict[str, Any]:
         """At most 12 users whose tokens have a text in them; those that begin with it come first."""
         if not text:
             return {"users": self.example_users[:_COMPLETIONS]}
         places = _completions(text, self._searched_users)
         return {"users": [self._user_tokens[place] for place in places]}
 
-    def items(self, text="") -> dict:
+    def items(self, text: str = "") -> dict[str, Any]:
         """At most 12 items whose labels or tokens have a text in them; those that begin with it come first.
 
         Within both kinds they go by their popularity.
@@ -119,7 +133,7 @@ class Explorer:
         places = [self._by_popularity[place] for place in _completions(text, self._searched_items)]
         return {"items": [self._item(place) for place in places]}
 
-    def user(self, user="") -> dict:
+    def user(self, user: str = "") -> dict[str, Any]:
         """What `history` tells, for a user of the data set.
 
         Raises
@@ -131,7 +145,7 @@ class Explorer:
             raise OptionError(f"data set {self.dataset} has no user {user!r}")
         return self.history(self.histories[user])
 
-    def history(self, item=()) -> dict:
+    def history(self, item: Sequence[str] | np.ndarray = ()) -> dict[str, Any]:
         """The recommendations for a history of items and their reasons, the homepage, and the active dimensions.
 
         Parameters
@@ -169,7 +183,7 @@ class Explorer:
             "dimensions": self._active_dimensions(user_vector),
         }
 
-    def segment(self, segment=-1, start=0) -> dict:
+    def segment(self, segment: int = -1, start: int = 0) -> dict[str, Any]:
         """A segment by its place, and a page of its items, the most prominent first.
 
         Raises
@@ -187,7 +201,7 @@ class Explorer:
             "items": [self._item(place) for place in found.items[start : start + self.items_per_page].tolist()],
         }
 
-    def dimension(self, dimension=-1, start=0) -> dict:
+    def dimension(self, dimension: int = -1, start: int = 0) -> dict[str, Any]:
         """A page of the posting list of a latent dimension, the weight of largest magnitude first.
 
         Raises
@@ -307,7 +321,7 @@ def _texts(name, values):
 
 
 # The questions that the page may ask by name: their parameters, and what makes them of the texts of a request.
-QUESTIONS = {
+QUESTIONS: dict[str, dict[str, Callable[[str, list[str]], Any]]] = {
     "overview": {},
     "users": {"text": _text},
     "items": {"text": _text},
@@ -318,7 +332,7 @@ QUESTIONS = {
 }
 
 
-def spread(values, n):
+def spread(values: Sequence[_Value], n: int) -> list[_Value]:
     """At most n of the values, spread evenly from the first to the last."""
     places = np.linspace(0, len(values) - 1, min(n, len(values))).round().astype(int)
     return [values[place] for place in places]

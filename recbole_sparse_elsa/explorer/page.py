@@ -3,10 +3,13 @@
 import base64
 import hashlib
 import os
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from tqdm import tqdm
+
+from recbole_sparse_elsa.explorer.answers import Explorer
 
 _FOLDER = os.path.join(os.path.dirname(__file__), "page_files")
 _SCRIPTS = (
@@ -17,7 +20,7 @@ _TEMPLATES = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, trim
 _TEMPLATES.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
 
 
-def page_html(dataset) -> str:
+def page_html(dataset: str) -> str:
     """The page that asks an `ExplorerServer`.
 
     Parameters
@@ -28,7 +31,7 @@ def page_html(dataset) -> str:
     return _render(dataset, None)
 
 
-def static_page_html(explorer) -> str:
+def static_page_html(explorer: Explorer) -> str:
     """The page with all that it needs in itself: the explorer's example users, all segments and all dimensions.
 
     Parameters
@@ -38,7 +41,7 @@ def static_page_html(explorer) -> str:
     """
     n_segments, n_dimensions = len(explorer.segments), explorer.index.embedding_size
     users = tqdm(explorer.example_users, desc="users", unit="user", disable=None)
-    answers = {
+    answers: dict[str, Any] = {
         "overview": explorer.overview(),
         "user": {user: explorer.user(user) for user in users},
         "segment": {str(segment): explorer.segment(segment) for segment in range(n_segments)},

@@ -9,9 +9,11 @@ import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from recbole_sparse_elsa.errors import OptionError, UserError
+from recbole_sparse_elsa.explorer.answers import Explorer
 from recbole_sparse_elsa.explorer.page import page_html
 
 _QUESTIONS_AT = "/api/"
@@ -48,9 +50,10 @@ class ExplorerServer(ThreadingTCPServer):
     allow_reuse_address = os.name == "posix"
     daemon_threads = True
 
-    def __init__(self, host="127.0.0.1", port=8000):
+    def __init__(self, host: str = "127.0.0.1", port: int = 8000) -> None:
         if not 0 <= port <= 65535:
             raise OptionError(f"port is {port}, but must be 0 to 65535")
+        address: Any
         try:
             self.address_family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         except (OSError, UnicodeError):
@@ -64,11 +67,12 @@ class ExplorerServer(ThreadingTCPServer):
                 f"port {port} of host {host} cannot be listened at: {error.strerror}; give another with --port, or "
                 "--port 0 for any that is free"
             ) from None
-        self.explorer, self.host = None, host
+        self.explorer: Explorer | None = None
+        self.host = host
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self.server_address[1]}/"
 
-    def handle_error(self, request, client_address):
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of browsers that went away."""
         if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
             super().handle_error(request, client_address)

@@ -1,4 +1,4 @@
-"""A retrieval index over sparse item embeddings (method page, section 6); it imports numpy and SciPy only."""
+"""A retrieval index over sparse item embeddings (method page, section 6); importing it needs numpy and SciPy only."""
 
 from recbole_sparse_elsa.index.sparse_index import Explanation, Recommendations, SparseIndex
 

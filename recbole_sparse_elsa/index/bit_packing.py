@@ -1,27 +1,30 @@
 """The non-zeros of int4 as bits: two values a byte, and the columns of a row as an Elias-Fano list or a bitmap.
 
 Which of the two a row has, and of how many bits, follows from its number of non-zeros: see
-`recbole_sparse_elsa.core.embedding_size.place_bits`. Rows are written in blocks: the strings of upper parts and bitmaps
+`recbole_sparse_elsa.value_types.place_bits`. Rows are written in blocks: the strings of upper parts and bitmaps
 of all its rows, then the lower parts of all its columns, the lowest bit first. A block begins with a byte of its own.
 """
 
-import numpy as np
-import torch
+from __future__ import annotations
 
-from recbole_sparse_elsa.core.embedding_size import place_bits, rounding_steps
+from collections.abc import Iterator
+
+import numpy as np
+
+from recbole_sparse_elsa.value_types import VALUE_TYPES, place_bits
 
 _ROWS_PER_BLOCK = 2**14
-_LARGEST = rounding_steps("int4")
+_LARGEST: int = VALUE_TYPES["int4"].steps or 0
 
 
-def pack_values(values) -> np.ndarray:
+def pack_values(values: np.ndarray) -> np.ndarray:
     """Values from -7 to 7, as int8, in 4 bits each: uint8, the first of two in the upper half."""
     halves = np.zeros(len(values) + len(values) % 2, dtype=np.uint8)
     halves[: len(values)] = values + _LARGEST
     return halves[::2] << 4 | halves[1::2]
 
 
-def unpack_values(packed, n_values) -> np.ndarray:
+def unpack_values(packed: np.ndarray, n_values: int) -> np.ndarray:
     """The reverse of `pack_values`: int8, shape ``(n_values,)``.
 
     Raises
@@ -37,7 +40,7 @@ def unpack_values(packed, n_values) -> np.ndarray:
     return values
 
 
-def pack_columns(columns, row_lengths, embedding_size) -> np.ndarray:
+def pack_columns(columns: np.ndarray, row_lengths: np.ndarray, embedding_size: int) -> np.ndarray:
     """The columns of rows as bits.
 
     Parameters
@@ -67,7 +70,7 @@ def pack_columns(columns, row_lengths, embedding_size) -> np.ndarray:
     return np.concatenate(packed)
 
 
-def unpack_columns(packed, row_lengths, embedding_size) -> np.ndarray:
+def unpack_columns(packed: np.ndarray, row_lengths: np.ndarray, embedding_size: int) -> np.ndarray:
     """The reverse of `pack_columns`: uint32.
 
     Raises
@@ -77,7 +80,7 @@ def unpack_columns(packed, row_lengths, embedding_size) -> np.ndarray:
     """
     n_bytes = 0
     for lengths in _blocks(row_lengths):
-        lower, upper = _bits(lengths, embedding_size)
+        lower, upper = place_bits(lengths, embedding_size)
         n_bytes += _n_bytes(upper.sum() + (lengths * lower).sum())
     if n_bytes != len(packed):
         raise ValueError("the columns do not take as many bits as there are")
@@ -108,8 +111,8 @@ class _Block:
         Of the block.
     """
 
-    def __init__(self, row_lengths, embedding_size):
-        lower, upper = _bits(row_lengths, embedding_size)
+    def __init__(self, row_lengths: np.ndarray, embedding_size: int) -> None:
+        lower, upper = place_bits(row_lengths, embedding_size)
         ends = upper.cumsum()
         self.lower_bits, self.upper_starts, self.ends = (np.repeat(x, row_lengths) for x in (lower, ends - upper, ends))
         in_row = np.arange(len(self.lower_bits)) - np.repeat(row_lengths.cumsum() - row_lengths, row_lengths)
@@ -119,19 +122,15 @@ class _Block:
         self.n_bits = self.n_upper_bits + int(self.lower_bits.sum())
         self.n_bytes = _n_bytes(self.n_bits)
 
-    def lower_parts(self):
+    def lower_parts(self) -> Iterator[tuple[int, np.ndarray]]:
         """Each place of a lower bit, counted from the lowest, and the columns that have it."""
         for bit in range(self.lower_bits.max(initial=0)):
             yield bit, np.flatnonzero(self.lower_bits > bit)
 
 
-def _blocks(row_lengths):
+def _blocks(row_lengths: np.ndarray) -> Iterator[np.ndarray]:
     return (row_lengths[first : first + _ROWS_PER_BLOCK] for first in range(0, len(row_lengths), _ROWS_PER_BLOCK))
 
 
-def _bits(row_lengths, embedding_size):
-    return tuple(bits.numpy() for bits in place_bits(torch.from_numpy(row_lengths), embedding_size))
-
-
-def _n_bytes(n_bits):
+def _n_bytes(n_bits: int) -> int:
     return int(n_bits + 7) // 8

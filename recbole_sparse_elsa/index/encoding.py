@@ -1,15 +1,16 @@
 """How item embeddings are held in memory: a value in 1, 2 or 4 bytes beside its column."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from recbole_sparse_elsa.core.embedding_size import rounding_steps
 from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.value_types import VALUE_TYPES, in_steps
 
-# The type of a value in memory; in a file, int4 takes half a byte.
-ENCODINGS = {"float32": np.float32, "float16": np.float16, "int8": np.int8, "int4": np.int8}
 # A user's vector has a number for each, and the posting lists 32: a small file must not ask for more memory than that.
 MOST_DIMENSIONS = 2**20
 
@@ -23,7 +24,7 @@ class EncodedRows:
     Attributes
     ----------
     encoding : str
-        One of ``ENCODINGS``.
+        One of ``VALUE_TYPES``.
     values : numpy.ndarray
         Of the encoding's type, shape ``(n_nonzeros,)``; in int4 from -7 to 7.
     columns : numpy.ndarray
@@ -45,7 +46,7 @@ class EncodedRows:
         norms = _norms(self.values, self.row_pointers)
         return bool((np.abs(norms - 1) < 1e-3).all() if self.encoding == "float32" else (norms > 0).all())
 
-    def decode(self, rows=None) -> csr_matrix:
+    def decode(self, rows: np.ndarray | None = None) -> csr_matrix:
         """The item embeddings, or some of them: float32, shape ``(n_rows, embedding_size)``, rows of norm 1.
 
         Parameters
@@ -58,7 +59,7 @@ class EncodedRows:
         shape = (len(pointers) - 1, self.embedding_size)
         return csr_matrix((values, columns.astype(index_type), pointers.astype(index_type)), shape=shape)
 
-    def decode_entries(self, rows=None):
+    def decode_entries(self, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The arrays of `decode`: values, columns (in their own type) and row pointers (int64)."""
         if rows is None:
             values, columns, pointers = self.values, self.columns, self.row_pointers
@@ -71,7 +72,7 @@ class EncodedRows:
         return values, columns, pointers
 
 
-def encode(item_embeddings, encoding) -> EncodedRows:
+def encode(item_embeddings: Any, encoding: str) -> EncodedRows:
     """Scale item embeddings to norm 1 and encode them.
 
     float16 rounds each value to 11 significant bits, int8 and int4 to 127 and 7 steps of the row's largest magnitude.
@@ -88,8 +89,8 @@ def encode(item_embeddings, encoding) -> EncodedRows:
     OptionError
         Unknown encoding, a value that is not finite, or more latent dimensions than an index can hold.
     """
-    if encoding not in ENCODINGS:
-        raise OptionError(f"encoding is {encoding!r}, but must be {', '.join(ENCODINGS)}")
+    if encoding not in VALUE_TYPES:
+        raise OptionError(f"encoding is {encoding!r}, but must be {', '.join(VALUE_TYPES)}")
     if item_embeddings.shape[1] > MOST_DIMENSIONS:
         raise OptionError(
             f"the item embeddings have {item_embeddings.shape[1]} latent dimensions, but an index holds at most "
@@ -102,15 +103,15 @@ def encode(item_embeddings, encoding) -> EncodedRows:
         raise OptionError("the item embeddings hold values that are not finite")
     pointers = rows.indptr.astype(np.int64)
     values = _scaled(rows.data, pointers)
-    steps = rounding_steps(encoding)
+    steps = VALUE_TYPES[encoding].steps
     if steps is not None:
         largest = _per_row(np.maximum, np.abs(values), pointers)
-        values = np.rint(values * np.repeat(steps / largest, np.diff(pointers)))
+        values = in_steps(values, np.repeat(largest, np.diff(pointers)), steps)
     columns = rows.indices.astype(smallest_unsigned(max(rows.shape[1] - 1, 0)))
-    return EncodedRows(encoding, values.astype(ENCODINGS[encoding]), columns, pointers, rows.shape[1])
+    return EncodedRows(encoding, values.astype(VALUE_TYPES[encoding].memory), columns, pointers, rows.shape[1])
 
 
-def entries_of(rows, row_pointers):
+def entries_of(rows: np.ndarray, row_pointers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where the entries of some rows stand, row by row, and the row pointers of these entries alone.
 
     Parameters
@@ -127,12 +128,12 @@ def entries_of(rows, row_pointers):
     return np.arange(pointers[-1]) + np.repeat(starts - pointers[:-1], lengths), pointers
 
 
-def smallest_unsigned(largest) -> np.dtype:
+def smallest_unsigned(largest: int) -> np.dtype:
     """The smallest unsigned integer type that holds ``largest``."""
     return np.min_scalar_type(int(largest))
 
 
-def _scaled(values, pointers):
+def _scaled(values: np.ndarray, pointers: np.ndarray) -> np.ndarray:
     """The values with rows of norm 1; float32 rows that have it to rounding keep their very values."""
     wide = values.astype(np.float64)
     largest = np.repeat(_per_row(np.maximum, np.abs(wide), pointers), np.diff(pointers))
@@ -141,12 +142,12 @@ def _scaled(values, pointers):
     return wide / np.repeat(norms, np.diff(pointers))
 
 
-def _norms(values, pointers):
+def _norms(values: np.ndarray, pointers: np.ndarray) -> np.ndarray:
     """float64, one for each row; 1 for a row without entries."""
     return np.sqrt(_per_row(np.add, np.square(values, dtype=np.float64), pointers))
 
 
-def _per_row(reduce, values, pointers):
+def _per_row(reduce: np.ufunc, values: np.ndarray, pointers: np.ndarray) -> np.ndarray:
     """Reduce the entries of each row by a ufunc: 1 for a row without entries."""
     results = np.ones(len(pointers) - 1)
     nonempty = np.flatnonzero(np.diff(pointers))

@@ -1,22 +1,29 @@
 """The item embeddings of an index for other engines: a Parquet file, or a collection of Qdrant."""
 
+from __future__ import annotations
+
 import hashlib
 import importlib.util
 import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from tqdm import tqdm
+from scipy.sparse import csr_matrix
 
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.index.sparse_index import Recommendations
-from recbole_sparse_elsa.report import write_file
+from recbole_sparse_elsa.index.sparse_index import Recommendations, SparseIndex
+from recbole_sparse_elsa.output import write_file
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
 
 # The name of the sparse vectors in a collection of Qdrant.
 VECTOR_NAME = "sparse_elsa"
 _ROWS_OF_A_GROUP = 100_000
 
 
-def write_parquet(index, file) -> None:
+def write_parquet(index: SparseIndex, file: str) -> None:
     """Write a Parquet file with a row for each item: ``item`` (string), ``indices`` and ``values`` (lists).
 
     ``indices`` (int32, rising) are the latent dimensions of the non-zeros, ``values`` (float32) the non-zeros; rows
@@ -47,7 +54,7 @@ def write_parquet(index, file) -> None:
         }
     )
 
-    def write(opened):
+    def write(opened: BinaryIO) -> None:
         with parquet.ParquetWriter(opened, schema) as writer:
             for start, rows in _batches(index, _ROWS_OF_A_GROUP, "Parquet"):
                 pointers = pyarrow.array(rows.indptr, pyarrow.int32())
@@ -64,7 +71,7 @@ def write_parquet(index, file) -> None:
         raise OptionError(f"output: {file} cannot be written: {error.strerror}") from None
 
 
-def open_qdrant(url=None, path=None):
+def open_qdrant(url: str | None = None, path: str | None = None) -> QdrantClient:
     """A qdrant_client.QdrantClient of a server, or of a folder of this machine (Qdrant's local mode).
 
     Parameters
@@ -91,7 +98,7 @@ def open_qdrant(url=None, path=None):
         raise OptionError(f"path: {path} cannot be opened by Qdrant: {str(error).splitlines()[0]}") from None
 
 
-def fill_qdrant(index, client, collection, batch_size=1000) -> int:
+def fill_qdrant(index: SparseIndex, client: QdrantClient, collection: str, batch_size: int = 1000) -> int:
     """Make a collection of Qdrant hold the items of an index, and nothing else.
 
     Points are numbered as the items stand in the index, and have the sparse vector ``sparse_elsa`` and the payload
@@ -128,7 +135,7 @@ def fill_qdrant(index, client, collection, batch_size=1000) -> int:
         raise OptionError(f"Qdrant cannot fill collection {collection}: {reason}; run again to go on") from error
 
 
-def _fill_qdrant(index, client, collection, batch_size):
+def _fill_qdrant(index: SparseIndex, client: QdrantClient, collection: str, batch_size: int) -> int:
     from qdrant_client import models
 
     if not client.collection_exists(collection):
@@ -163,7 +170,9 @@ def _fill_qdrant(index, client, collection, batch_size):
     return n_sent
 
 
-def recommend_from_qdrant(index, client, collection, history, n) -> Recommendations:
+def recommend_from_qdrant(
+    index: SparseIndex, client: QdrantClient, collection: str, history: Sequence[str], n: int
+) -> Recommendations:
     """The n best items for a user, found by Qdrant: those of ``index.recommend(history, n)`` with a positive score.
 
     Parameters
@@ -203,13 +212,15 @@ def recommend_from_qdrant(index, client, collection, history, n) -> Recommendati
     return Recommendations(items, scores, [item for item in dict.fromkeys(history) if item not in index])
 
 
-def _require(module, message):
+def _require(module: str, message: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise OptionError(message)
 
 
-def _batches(index, size, name):
+def _batches(index: SparseIndex, size: int, name: str) -> Iterator[tuple[int, csr_matrix]]:
     """Yield the position of the first item, and the rows (CSR), of each batch of items."""
+    from tqdm import tqdm
+
     with tqdm(total=index.n_items, unit="item", desc=name) as progress:
         for start in range(0, index.n_items, size):
             rows = index.scored_rows(slice(start, start + size))
@@ -217,23 +228,23 @@ def _batches(index, size, name):
             progress.update(rows.shape[0])
 
 
-def _row(rows, place):
+def _row(rows: csr_matrix, place: int) -> tuple[np.ndarray, np.ndarray]:
     entries = slice(*rows.indptr[place : place + 2])
     return rows.indices[entries], rows.data[entries]
 
 
-def _sparse_vector(dimensions, weights):
+def _sparse_vector(dimensions: np.ndarray, weights: np.ndarray) -> Any:
     from qdrant_client import models
 
     return models.SparseVector(indices=dimensions.tolist(), values=weights.tolist())
 
 
-def _name_of(index):
+def _name_of(index: SparseIndex) -> str:
     """Sixteen hexadecimal digits that tell this index from others."""
     contents = hashlib.sha256()
     rows = index.scored_rows()
     for array in (rows.indptr, rows.indices, rows.data):
-        contents.update(np.ascontiguousarray(array))
+        contents.update(np.ascontiguousarray(array).data)
     for token in index.item_tokens:
         contents.update(token.encode() + b"\n")
     return contents.hexdigest()[:16]

@@ -16,9 +16,13 @@ from a stranger: every size is checked against the file's before anything of tha
 it is used.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -26,7 +30,7 @@ import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import IndexFileError, OptionError
 from recbole_sparse_elsa.index import bit_packing
 from recbole_sparse_elsa.index.encoding import MOST_DIMENSIONS, EncodedRows, smallest_unsigned
-from recbole_sparse_elsa.report import write_file
+from recbole_sparse_elsa.output import write_file
 
 FORMAT = "recbole_sparse_elsa index"
 FORMAT_VERSION = 4  # 1 had no scales, 2 other small values than int4, 3 an exponent in the place of item_scale
@@ -49,8 +53,17 @@ _REQUIRED = {"values", "columns", "token_lengths", "tokens"}
 _LONGEST_HEADER = 2**16
 _NO_CHECKSUM = "0" * 64
 
+_Made = TypeVar("_Made")
 
-def write(path, encoded, item_tokens, popularity, item_scale, scales_input) -> None:
+
+def write(
+    path: str | os.PathLike[str],
+    encoded: EncodedRows,
+    item_tokens: np.ndarray,
+    popularity: np.ndarray | None,
+    item_scale: np.ndarray | None,
+    scales_input: bool,
+) -> None:
     """Write an index file, whole or not at all.
 
     Parameters
@@ -83,7 +96,8 @@ def write(path, encoded, item_tokens, popularity, item_scale, scales_input) -> N
         "scales_input": str(scales_input),
         "sha256": _NO_CHECKSUM,
     }
-    header, end = {"__metadata__": metadata}, 0
+    header: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
     for name, array in arrays.items():
         begin, end = end, end + array.nbytes
         header[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
@@ -93,7 +107,7 @@ def write(path, encoded, item_tokens, popularity, item_scale, scales_input) -> N
         checksum.update(array.data)
     start = start.replace(_NO_CHECKSUM.encode(), checksum.hexdigest().encode())
 
-    def write_arrays(file):
+    def write_arrays(file: BinaryIO) -> None:
         file.write(start)
         for array in arrays.values():
             file.write(array.data)
@@ -104,7 +118,9 @@ def write(path, encoded, item_tokens, popularity, item_scale, scales_input) -> N
         raise OptionError(f"index file {path} cannot be written: {error.strerror}") from None
 
 
-def _arrays(encoded, item_tokens, popularity, item_scale):
+def _arrays(
+    encoded: EncodedRows, item_tokens: np.ndarray, popularity: np.ndarray | None, item_scale: np.ndarray | None
+) -> dict[str, np.ndarray]:
     """The arrays of the file by name; those of larger numbers first, so that each is aligned in the file."""
     try:
         tokens = [token.encode() for token in item_tokens]
@@ -132,23 +148,23 @@ def _arrays(encoded, item_tokens, popularity, item_scale):
     return dict(sorted(arrays.items(), key=lambda item: -item[1].itemsize))
 
 
-def _smallest_bytes(counts):
+def _smallest_bytes(counts: np.ndarray) -> int:
     """The number of bytes that the largest count needs, at least 1."""
     return max(1, (int(counts.max(initial=0)).bit_length() + 7) // 8)
 
 
-def _small(numbers):
+def _small(numbers: np.ndarray) -> np.ndarray:
     return numbers.astype(smallest_unsigned(numbers.max(initial=0)))
 
 
-def _start(header):
+def _start(header_text: str) -> bytes:
     """The first bytes of a file: the length of the header, and the header, filled up with blanks to 8 bytes."""
-    header = header.encode()
+    header = header_text.encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header
 
 
-def read(path, make):
+def read(path: str | os.PathLike[str], make: Callable[..., _Made]) -> _Made:
     """Read an index file.
 
     Parameters
@@ -193,12 +209,12 @@ class _Damaged(Exception):
     """What is wrong with a file."""
 
 
-def _require(condition, what):
+def _require(condition: object, what: str) -> None:
     if not condition:
         raise _Damaged(f"it is damaged: {what}")
 
 
-def _read_header(contents):
+def _read_header(contents: np.ndarray) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The metadata, and the arrays by name, after the version and the checksum were seen to be right."""
     not_ours = "it is not an index file of recbole_sparse_elsa"
     if len(contents) < 8:
@@ -218,19 +234,20 @@ def _read_header(contents):
     _require_format_version(metadata)
     checksum = str(metadata.get("sha256"))
     computed = hashlib.sha256(start.replace(checksum.encode(), _NO_CHECKSUM.encode(), 1))
-    computed.update(data)
+    computed.update(data.data)
     _require(checksum == computed.hexdigest(), "its checksum (SHA-256) is not that of its contents")
     complete = {"n_items", "embedding_size", "scales_input"} <= metadata.keys()
     _require(complete, "its metadata are not complete")
     _require(_REQUIRED <= header.keys() <= _ALLOWED_TYPES.keys(), "its arrays are not those of an index")
-    end, arrays = 0, {}
+    end = 0
+    arrays: dict[str, np.ndarray] = {}
     for name, entry in header.items():
         arrays[name], end = _array(name, entry, data, end)
     _require(end == len(data), "it is longer than its arrays")
     return metadata, arrays
 
 
-def _require_format_version(metadata):
+def _require_format_version(metadata: Mapping[str, Any]) -> None:
     version = metadata.get("format_version")
     if version == str(FORMAT_VERSION):
         return
@@ -240,7 +257,7 @@ def _require_format_version(metadata):
     raise _Damaged(f"{written_by}, and this version reads {FORMAT_VERSION}: {remedy}")
 
 
-def _array(name, entry, data, begin):
+def _array(name: str, entry: Any, data: np.ndarray, begin: int) -> tuple[np.ndarray, int]:
     """An array, which must begin where the one before it ended, and the place where it ends."""
     try:
         type_name, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -258,13 +275,13 @@ def _array(name, entry, data, begin):
     return data[start:end].view(dtype).reshape(shape), end
 
 
-def _whole_number(text, name):
+def _whole_number(text: Any, name: str) -> int:
     is_number = isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 19
     _require(is_number, f"{name} is {text!r:.30}")
     return int(text)
 
 
-def _embeddings(arrays, n_items, embedding_size):
+def _embeddings(arrays: Mapping[str, np.ndarray], n_items: int, embedding_size: int) -> EncodedRows:
     values, columns = arrays["values"], arrays["columns"]
     encoding = _ENCODINGS[values.dtype]
     _require(embedding_size <= MOST_DIMENSIONS, f"embedding_size is {embedding_size}")
@@ -296,7 +313,7 @@ def _embeddings(arrays, n_items, embedding_size):
     return encoded
 
 
-def _tokens(arrays, n_items):
+def _tokens(arrays: Mapping[str, np.ndarray], n_items: int) -> np.ndarray:
     ends = np.cumsum(arrays["token_lengths"], dtype=np.int64)
     text = arrays["tokens"].tobytes()
     _require((ends[-1] if n_items else 0) == len(text), "the tokens are not as long as they should be")
@@ -311,7 +328,7 @@ def _tokens(arrays, n_items):
     return tokens
 
 
-def _popularity(arrays, n_items):
+def _popularity(arrays: Mapping[str, np.ndarray], n_items: int) -> np.ndarray | None:
     if "popularity" not in arrays:
         return None
     counts = arrays["popularity"]

@@ -1,10 +1,12 @@
 """Exact retrieval through posting lists: for each latent dimension its items and weights (method page, section 6).
 
 Postings that can add little to any score, or take from it, are not walked: of each list only those of a weight that,
-times the user's, is above a threshold. What the others could add together is bounded, and the few items that could still
-be among the best are then scored in full (the idea of MaxScore; Turtle and Flood, Query evaluation: strategies and
-optimizations, Information Processing & Management 1995).
+times the user's, is above a threshold. What the others could add together is bounded, and the few items that could
+still be among the best are then scored in full (the idea of MaxScore; Turtle and Flood, Query evaluation: strategies
+and optimizations, Information Processing & Management 1995).
 """
+
+from __future__ import annotations
 
 import numpy as np
 from scipy.sparse import csc_matrix, csr_matrix
@@ -17,8 +19,8 @@ _MOST_CANDIDATES = 0.1
 _MOST_POSTINGS = 0.5
 # Bounds of the n-th best score are taken from so many times n items: what lowers a score is in the full one only.
 _SCORED_FOR_BOUND = 4
-# A posting list stands in parts, for positive weights and then for negative ones, by falling magnitude: those from part i
-# on are at most 2 ** (-i / 2), and a little more for rounding.
+# A posting list stands in parts, for positive weights and then for negative ones, by falling magnitude: those from
+# part i on are at most 2 ** (-i / 2), and a little more for rounding.
 _PARTS = 16
 _HIGHEST_IN_PART = 1.001 * 2.0 ** (-np.arange(_PARTS) / 2)
 
@@ -34,7 +36,7 @@ class PostingLists:
         What a history's item has to itself in its score, shape ``(n_items,)``, or one number for all.
     """
 
-    def __init__(self, item_embeddings, own_parts=1.0):
+    def __init__(self, item_embeddings: csr_matrix, own_parts: np.ndarray | float = 1.0) -> None:
         self._item_embeddings = item_embeddings
         self._own_parts = np.broadcast_to(np.float32(own_parts), item_embeddings.shape[:1])
         self._longest_row = int(np.diff(item_embeddings.indptr).max(initial=0))
@@ -47,7 +49,9 @@ class PostingLists:
             (item_embeddings.data, columns, item_embeddings.indptr), shape=(n_items, embedding_size * 2 * _PARTS)
         ).tocsc()
 
-    def candidates(self, user_vector, n, subtracted, left_out):
+    def candidates(
+        self, user_vector: np.ndarray, n: int, subtracted: np.ndarray, left_out: np.ndarray
+    ) -> np.ndarray | None:
         """Items among which are the n best.
 
         Parameters
@@ -87,7 +91,7 @@ class PostingLists:
         candidates = np.flatnonzero(scores >= threshold)
         return candidates if len(candidates) <= _MOST_CANDIDATES * len(scores) else None
 
-    def _choose_postings(self, user_vector):
+    def _choose_postings(self, user_vector: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
         """Where the postings to walk start and end, by falling dimension, and a bound of what the others can add."""
         magnitudes = np.abs(user_vector)
         dimensions = np.flatnonzero(magnitudes)[::-1]
@@ -103,7 +107,7 @@ class PostingLists:
         # Sums in float32 are rounded, too.
         return dimensions, starts, ends, left + 1e-4 * highest_score
 
-    def _product(self, starts, ends, weights):
+    def _product(self, starts: np.ndarray, ends: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """The sums of some stretches of postings, each times its weight: float32, shape ``(n_items,)``."""
         # A matrix whose columns are these stretches, which stand in falling order, and between two of them a column
         # that ends before it starts, over which SciPy's product passes: so no posting is copied.
@@ -115,13 +119,13 @@ class PostingLists:
         return columns @ every_second
 
 
-def places_among(positions, wanted) -> np.ndarray:
+def places_among(positions: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Where in ``positions``, which rise, those of the ``wanted`` stand that are there."""
     places = np.minimum(np.searchsorted(positions, wanted), len(positions) - 1)
     return places[positions[places] == wanted]
 
 
-def best(scores, n) -> np.ndarray:
+def best(scores: np.ndarray, n: int) -> np.ndarray:
     """The places of the n highest scores, falling; of equal ones the earlier place comes first.
 
     Parameters
@@ -142,7 +146,7 @@ def best(scores, n) -> np.ndarray:
     return places[np.argsort(-scores[places], kind="stable")[:n]]
 
 
-def lower_bound(scores, n) -> float:
+def lower_bound(scores: np.ndarray, n: int) -> float:
     """A bound that at least n scores reach, and usually few more: the n-th largest of the maxima of equal parts."""
     n_parts = 8 * n
     length = len(scores) // n_parts

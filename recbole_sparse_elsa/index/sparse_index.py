@@ -1,7 +1,12 @@
 """The retrieval index: recommendations for any user from a history of items, and why."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, overload
 
 import numpy as np
 from scipy.sparse import csr_matrix, issparse
@@ -10,6 +15,7 @@ from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.index import index_file
 from recbole_sparse_elsa.index.encoding import EncodedRows, encode, entries_of
 from recbole_sparse_elsa.index.posting_lists import PostingLists, best, places_among
+from recbole_sparse_elsa.options import require_whole_number
 
 # With fewer items, scoring all of them is as fast as walking posting lists.
 _MANY_ITEMS = 80_000
@@ -33,7 +39,7 @@ class Recommendations:
 
     items: np.ndarray
     scores: np.ndarray
-    unknown_items: list
+    unknown_items: list[str]
     by_popularity: bool = False
 
 
@@ -108,18 +114,45 @@ class SparseIndex:
     ------
     OptionError
         An argument is not as described.
+
+    Examples
+    --------
+    Four items with two latent dimensions:
+
+    >>> from scipy.sparse import csr_array
+    >>> from recbole_sparse_elsa import SparseIndex
+    >>> item_embeddings = csr_array([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0]])
+    >>> index = SparseIndex(item_embeddings, ["Alien", "Blade Runner", "Casablanca", "Dr. Zhivago"])
+
+    The best items for a user who is known by one item, or by an item and one that the index does not have:
+
+    >>> found = index.recommend(["Alien"], 2)
+    >>> print(*found.items, sep=", ")
+    Blade Runner, Casablanca
+    >>> print(*(f"{score:.1f}" for score in found.scores))
+    0.8 0.6
+    >>> index.recommend(["Alien", "Eraserhead"], 1).unknown_items
+    ['Eraserhead']
+
+    Why Casablanca is recommended for two items, and what is most similar to it:
+
+    >>> why = index.explain(["Alien", "Blade Runner"], "Casablanca")
+    >>> [(item, round(float(part), 2)) for item, part in zip(why.history_items, why.history_parts)]
+    [('Blade Runner', 0.96), ('Alien', 0.6)]
+    >>> index.similar("Casablanca", 1).items.tolist()
+    ['Blade Runner']
     """
 
     def __init__(
         self,
-        item_embeddings,
-        item_tokens,
+        item_embeddings: Any,
+        item_tokens: Iterable[str],
         *,
-        encoding="float32",
-        popularity=None,
-        item_scale=None,
-        scales_input=False,
-    ):
+        encoding: str = "float32",
+        popularity: Any = None,
+        item_scale: Any = None,
+        scales_input: bool = False,
+    ) -> None:
         if not issparse(item_embeddings) or item_embeddings.ndim != 2:
             raise OptionError("item_embeddings must be a SciPy sparse matrix of items x latent dimensions")
         if item_embeddings.dtype.kind not in "fiu":
@@ -127,12 +160,21 @@ class SparseIndex:
         self._set(encode(item_embeddings, encoding), _tokens(item_tokens), popularity, item_scale, scales_input)
 
     @classmethod
-    def _of(cls, encoded: EncodedRows, item_tokens, popularity, item_scale, scales_input):
+    def _of(
+        cls,
+        encoded: EncodedRows,
+        item_tokens: np.ndarray,
+        popularity: np.ndarray | None,
+        item_scale: np.ndarray | None,
+        scales_input: bool,
+    ) -> SparseIndex:
         index = cls.__new__(cls)
         index._set(encoded, item_tokens, popularity, item_scale, scales_input)
         return index
 
-    def _set(self, encoded, item_tokens, popularity, item_scale, scales_input):
+    def _set(
+        self, encoded: EncodedRows, item_tokens: np.ndarray, popularity: Any, item_scale: Any, scales_input: bool
+    ) -> None:
         self._encoded = encoded
         self.item_tokens = item_tokens
         self.encoding = encoded.encoding
@@ -169,23 +211,23 @@ class SparseIndex:
         return self._encoded.decode()
 
     @cached_property
-    def _scales(self):
+    def _scales(self) -> Any:
         # One for all where there are none: a product with it costs nothing.
         return np.float32(1) if self.item_scale is None else self.item_scale.astype(np.float32)
 
-    def _scales_of(self, positions):
+    def _scales_of(self, positions: Any) -> Any:
         return self._scales if self.item_scale is None else self._scales[positions]
 
-    def _input_of(self, known):
+    def _input_of(self, known: np.ndarray) -> Any:
         """What of each item of a history is in the input."""
         return 1 / self._scales_of(known) if self.scales_input else np.float32(1)
 
     @cached_property
-    def _own_parts(self):
+    def _own_parts(self) -> np.ndarray:
         """What an item of a history has to itself in its score: its input times its scale."""
         return np.broadcast_to(np.float32(1) if self.scales_input else self._scales, self.n_items)
 
-    def scored_rows(self, positions=slice(None)) -> csr_matrix:
+    def scored_rows(self, positions: Any = slice(None)) -> csr_matrix:
         """The item embeddings, or those at some positions, times the scales of the items.
 
         Their products with a user's vector are the scores of the items that the user does not have, before the relu.
@@ -196,10 +238,10 @@ class SparseIndex:
         return rows
 
     @cached_property
-    def _posting_lists(self):
+    def _posting_lists(self) -> PostingLists:
         return PostingLists(self.scored_rows(), self._own_parts)
 
-    def save(self, path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index as one file, whole or not at all; see `recbole_sparse_elsa.index.index_file`.
 
         Raises
@@ -212,7 +254,7 @@ class SparseIndex:
         )
 
     @classmethod
-    def load(cls, path) -> "SparseIndex":
+    def load(cls, path: str | os.PathLike[str]) -> SparseIndex:
         """Read an index that `save` wrote. No pickle is involved, so that the file need not be trusted.
 
         Raises
@@ -222,11 +264,11 @@ class SparseIndex:
         """
         return index_file.read(path, cls._of)
 
-    def __contains__(self, item) -> bool:
+    def __contains__(self, item: object) -> bool:
         """Whether the index has an item (its token)."""
         return item in self._position_of
 
-    def position(self, item) -> int:
+    def position(self, item: str) -> int:
         """Where an item stands: its row of ``item_embeddings``.
 
         Raises
@@ -238,7 +280,7 @@ class SparseIndex:
             raise OptionError(f"the index does not have item {item!r}")
         return self._position_of[item]
 
-    def user_vector(self, history) -> np.ndarray:
+    def user_vector(self, history: Iterable[str]) -> np.ndarray:
         """The sum of the embeddings of the known items of a history, each times the item's input.
 
         It is float32, of shape ``(embedding_size,)``.
@@ -250,7 +292,7 @@ class SparseIndex:
         """
         return self._user_vector(self._known(history)[0])
 
-    def scores(self, history) -> np.ndarray:
+    def scores(self, history: Iterable[str]) -> np.ndarray:
         """The model's scores of all items, ``relu(x Â Âᵀ - x) s``: float32, shape ``(n_items,)``.
 
         Parameters
@@ -260,7 +302,41 @@ class SparseIndex:
         """
         return self._scores(self._known(history)[0])
 
-    def recommend(self, history, n, *, mask_history=True, allow=None, block=None, if_unknown="error"):
+    # A str is a sequence of str, too; what it gets is an error.
+    @overload
+    def recommend(  # type: ignore[overload-overlap]
+        self,
+        history: Sequence[str],
+        n: int,
+        *,
+        mask_history: bool = ...,
+        allow: Iterable[str] | None = ...,
+        block: Iterable[str] | None = ...,
+        if_unknown: str = ...,
+    ) -> Recommendations: ...
+
+    @overload
+    def recommend(
+        self,
+        history: Sequence[Sequence[str]],
+        n: int,
+        *,
+        mask_history: bool = ...,
+        allow: Iterable[str] | None = ...,
+        block: Iterable[str] | None = ...,
+        if_unknown: str = ...,
+    ) -> list[Recommendations]: ...
+
+    def recommend(
+        self,
+        history: Sequence[str] | Sequence[Sequence[str]],
+        n: int,
+        *,
+        mask_history: bool = True,
+        allow: Iterable[str] | None = None,
+        block: Iterable[str] | None = None,
+        if_unknown: str = "error",
+    ) -> Recommendations | list[Recommendations]:
         """The n best items for one user or for each of several.
 
         Parameters
@@ -289,21 +365,21 @@ class SparseIndex:
             An argument is not as described, fewer than n items are left to recommend, or a user without any known item
             is to be an error.
         """
-        _require_whole_number(n)
+        require_whole_number("n", n.item() if isinstance(n, np.integer) else n, at_least=1)
         if if_unknown not in ("error", "popular"):
             raise OptionError(f"if_unknown is {if_unknown!r}, but must be error or popular")
         if if_unknown == "popular" and self.popularity is None:
             raise OptionError("if_unknown is popular, but this index was made without the popularity of its items")
-        history = _listed("history", history)
+        histories = _listed("history", history)
         left_out = self._left_out(allow, block)
-        if history and not isinstance(history[0], str):
+        if histories and not isinstance(histories[0], str):
             return [
                 self._recommend(of_user, n, mask_history, left_out, if_unknown, f"user {place} of the batch")
-                for place, of_user in enumerate(history)
+                for place, of_user in enumerate(histories)
             ]
-        return self._recommend(history, n, mask_history, left_out, if_unknown, "this user")
+        return self._recommend(histories, n, mask_history, left_out, if_unknown, "this user")
 
-    def similar(self, item, n) -> Recommendations:
+    def similar(self, item: str, n: int) -> Recommendations:
         """The n items whose embeddings are most similar to an item's, with their cosines (0 where negative).
 
         Cosines are of the embeddings alone: scales of items play no part.
@@ -314,7 +390,7 @@ class SparseIndex:
             The index does not have the item, or has fewer than n others.
         """
         position = np.array([self.position(item)])
-        _require_whole_number(n)
+        require_whole_number("n", n.item() if isinstance(n, np.integer) else n, at_least=1)
         if n > self.n_items - 1:
             raise OptionError(f"n is {n}, but only {self.n_items - 1} items are similar to {item!r}")
         cosines = np.maximum((self.item_embeddings @ self.item_embeddings[position].T).toarray().ravel(), 0)
@@ -322,7 +398,7 @@ class SparseIndex:
         places = best(cosines, n)
         return Recommendations(self.item_tokens[places], cosines[places], [])
 
-    def explain(self, history, item) -> Explanation:
+    def explain(self, history: Iterable[str], item: str) -> Explanation:
         """Which items of a history, and which latent dimensions, made the score of an item.
 
         Parameters
@@ -360,9 +436,9 @@ class SparseIndex:
             dimension_parts=dimension_parts[active],
         )
 
-    def _known(self, history):
+    def _known(self, history: Any) -> tuple[np.ndarray, list[str]]:
         """The positions of a history's known items, each once, and the tokens of the unknown ones."""
-        tokens, unknown_items = _listed("history", history), []
+        tokens, unknown_items = _listed("history", history), list[str]()
         try:
             # Most histories are known whole: one look-up for each item.
             positions = dict.fromkeys(map(self._position_of.__getitem__, tokens))
@@ -373,11 +449,11 @@ class SparseIndex:
             positions = dict.fromkeys(self._positions_in("history", tokens))
         return np.fromiter(positions, dtype=np.int64, count=len(positions)), unknown_items
 
-    def _row(self, position):
+    def _row(self, position: int) -> tuple[np.ndarray, np.ndarray]:
         values, columns, _ = self._encoded.decode_entries(np.array([position]))
         return columns, values
 
-    def _user_vector(self, known):
+    def _user_vector(self, known: np.ndarray) -> np.ndarray:
         rows = self.item_embeddings
         entries, pointers = entries_of(known, rows.indptr)
         columns, values = rows.indices[entries], rows.data[entries]
@@ -385,11 +461,13 @@ class SparseIndex:
             values = values * np.repeat(self._input_of(known), np.diff(pointers))
         return np.bincount(columns, weights=values, minlength=self.embedding_size).astype(np.float32)
 
-    def _scores(self, known):
+    def _scores(self, known: np.ndarray) -> np.ndarray:
         scores = self._scores_before_relu(self._user_vector(known), known)
         return np.maximum(scores, 0, out=scores)
 
-    def _scores_before_relu(self, user_vector, in_history, positions=None):
+    def _scores_before_relu(
+        self, user_vector: np.ndarray, in_history: np.ndarray, positions: np.ndarray | None = None
+    ) -> np.ndarray:
         """Scores of all items, or of those at some positions; of these, the ones at some places are in the history."""
         rows, scales, own_parts = self.item_embeddings, self._scales, self._own_parts
         if positions is not None:
@@ -399,7 +477,7 @@ class SparseIndex:
         scores[in_history] -= own_parts[in_history]
         return scores
 
-    def _best(self, known, left_out, n):
+    def _best(self, known: np.ndarray, left_out: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Positions and scores of the n best items by the model; there are as many that are not left out."""
         user_vector = self._user_vector(known)
         if self.n_items >= _MANY_ITEMS:
@@ -419,14 +497,15 @@ class SparseIndex:
             places = best(scores, n)
         return places, scores[places]
 
-    def _most_popular(self, left_out, n):
+    def _most_popular(self, left_out: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Positions and numbers of training interactions of the n most popular items."""
+        assert self.popularity is not None  # recommend has seen to it
         counts = self.popularity.astype(np.float64)
         counts[left_out] = -1
         places = best(counts, n)
         return places, counts[places].astype(np.float32)
 
-    def _left_out(self, allow, block):
+    def _left_out(self, allow: Iterable[str] | None, block: Iterable[str] | None) -> np.ndarray:
         """Positions (int64) of the items that no user is to get."""
         if allow is None and block is None:
             return np.empty(0, dtype=np.int64)
@@ -438,10 +517,12 @@ class SparseIndex:
             left_out[self._positions_in("block", block)] = True
         return np.flatnonzero(left_out)
 
-    def _positions_in(self, name, tokens):
+    def _positions_in(self, name: str, tokens: Iterable[str]) -> list[int]:
         return [self._position_of[token] for token in _listed(name, tokens) if token in self._position_of]
 
-    def _recommend(self, history, n, mask_history, left_out, if_unknown, who):
+    def _recommend(
+        self, history: Any, n: int, mask_history: bool, left_out: np.ndarray, if_unknown: str, who: str
+    ) -> Recommendations:
         known, unknown_items = self._known(history)
         by_popularity = len(known) == 0
         if by_popularity and if_unknown == "error":
@@ -457,12 +538,7 @@ class SparseIndex:
         return Recommendations(self.item_tokens[places], scores, unknown_items, by_popularity)
 
 
-def _require_whole_number(n):
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-        raise OptionError(f"n is {n!r}, but must be a whole number of at least 1")
-
-
-def _listed(name, tokens):
+def _listed(name: str, tokens: Any) -> list[Any]:
     """The tokens as a list; one str, whose letters would be taken for tokens, is refused."""
     if isinstance(tokens, str):
         raise OptionError(f"{name} is the text {tokens!r}, but must be a list of item tokens")
@@ -472,7 +548,7 @@ def _listed(name, tokens):
         raise OptionError(f"{name} is {tokens!r}, but must be a list of item tokens") from None
 
 
-def _tokens(item_tokens):
+def _tokens(item_tokens: Iterable[str]) -> np.ndarray:
     tokens = _listed("item_tokens", item_tokens)
     if not all(isinstance(token, str) for token in tokens):
         raise OptionError("item_tokens must be str")
@@ -481,19 +557,19 @@ def _tokens(item_tokens):
     return listed
 
 
-def _first_repeated(tokens):
-    seen = set()
-    return next(token for token in tokens if token in seen or seen.add(token))
+def _first_repeated(tokens: Iterable[str]) -> str:
+    first: dict[str, int] = {}
+    return next(token for place, token in enumerate(tokens) if first.setdefault(token, place) < place)
 
 
-def _counts(popularity, n_items):
+def _counts(popularity: Any, n_items: int) -> np.ndarray:
     counts = np.asarray(popularity)
     if counts.shape != (n_items,) or counts.dtype.kind not in "iu" or (counts < 0).any():
         raise OptionError(f"popularity must be {n_items} whole numbers of at least 0, one for each item")
     return counts.astype(np.int64)
 
 
-def _half(item_scale, n_items):
+def _half(item_scale: Any, n_items: int) -> np.ndarray:
     scales = np.asarray(item_scale)
     if scales.shape == (n_items,) and scales.dtype.kind in "fiu":
         with np.errstate(over="ignore"):

@@ -1,21 +1,27 @@
 """Runs the cells of a leaderboard in parallel, on this machine or on a cluster, through joblib."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 
 import joblib
 
 import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.leaderboard.specification import Cell
 
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
-def run_cells(cells, folder, backend, jobs, threads):
+def run_cells(
+    cells: Sequence[Cell], folder: str, backend: str, jobs: int, threads: int
+) -> Iterator[tuple[Cell, str | None]]:
     """Train and evaluate cells in parallel.
 
     Parameters
@@ -63,7 +69,7 @@ def run_cells(cells, folder, backend, jobs, threads):
 
 
 @contextlib.contextmanager
-def _backend(name, jobs):
+def _backend(name: str, jobs: int) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if name == "dask":
             try:
@@ -86,11 +92,13 @@ def _backend(name, jobs):
         yield
 
 
-def _missing(backend, package):
+def _missing(backend: str, package: str) -> str:
     return f"backend is {backend}, which is not installed; run: pip install {package}"
 
 
-def _run_in_own_process(cell, folder, threads, end_with):
+def _run_in_own_process(
+    cell: Cell, folder: str, threads: int, end_with: Sequence[int]
+) -> tuple[Cell, str | None]:
     """What a worker does: start a process for the cell, and wait for it."""
     folder = os.path.join(folder, cell.id)
     os.makedirs(folder, exist_ok=True)
@@ -122,7 +130,7 @@ def _run_in_own_process(cell, folder, threads, end_with):
     return cell, None if status == 0 else f"{_reason(status, log)}; see {log}"
 
 
-def _reason(status, log):
+def _reason(status: int, log: str) -> str:
     if status < 0:
         return f"ended by signal {signal.Signals(-status).name}"
     with open(log, encoding="utf-8", errors="replace") as opened:

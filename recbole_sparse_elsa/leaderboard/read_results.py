@@ -1,7 +1,12 @@
 """Reads a leaderboard's results.csv, and takes the mean of the test results over seeds."""
 
+from __future__ import annotations
+
 import json
 import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas
 from recbole.evaluator.register import smaller_metrics
@@ -18,7 +23,7 @@ _KEY = ["dataset", "label", "size", "metric", "seed"]
 _EQUAL_WITHIN = 0.05
 
 
-def read_results(file) -> pandas.DataFrame:
+def read_results(file: str | os.PathLike[str]) -> pandas.DataFrame:
     """The test results of a leaderboard's CSV file, a row per cell and metric.
 
     Parameters
@@ -65,7 +70,9 @@ def read_results(file) -> pandas.DataFrame:
     return rows
 
 
-def _converted(file, texts, convert):
+def _converted(
+    file: str | os.PathLike[str], texts: pandas.Series, convert: Callable[[str], Any]
+) -> pandas.Series:
     results = {}
     for text in texts.unique():
         try:
@@ -75,28 +82,28 @@ def _converted(file, texts, convert):
     return texts.map(results)
 
 
-def _float_or_nan(text):
+def _float_or_nan(text: str) -> float:
     return float(text) if text else math.nan
 
 
-def _config(text):
+def _config(text: str) -> dict[str, Any]:
     config = json.loads(text)
     if not isinstance(config, dict):
         raise ValueError
     return config
 
 
-def pruned_width(config):
+def pruned_width(config: Mapping[str, Any]) -> int | None:
     """The ``embedding_size`` of a model that is pruned: a number, or None where the data decided (auto)."""
     width = config.get("embedding_size") if config.get("pruning_schedule") else None
     return None if width == "auto" else width
 
 
-def _whole_number(number):
+def _whole_number(number: float) -> str:
     return "" if pandas.isna(number) else f"{number:.0f}"
 
 
-def choose_metrics(results, metrics=None) -> list[str]:
+def choose_metrics(results: pandas.DataFrame, metrics: Sequence[str] | None = None) -> list[str]:
     """The metrics asked for, as the results spell them; by default NDCG@100, or else the first metric of the results.
 
     Raises
@@ -107,7 +114,7 @@ def choose_metrics(results, metrics=None) -> list[str]:
     there = list(results["metric"].unique())
     if metrics is None:
         return [next((metric for metric in there if metric.lower() == "ndcg@100"), there[0])]
-    chosen = []
+    chosen: list[str] = []
     for metric in dict.fromkeys(metrics):
         found = [name for name in there if name.lower() == metric.lower()]
         if not found:
@@ -116,12 +123,12 @@ def choose_metrics(results, metrics=None) -> list[str]:
     return chosen
 
 
-def smaller_is_better(metric) -> bool:
+def smaller_is_better(metric: str) -> bool:
     """Whether RecBole counts a smaller value of a metric such as ``giniindex@10`` as better."""
     return metric.split("@")[0].lower() in smaller_metrics
 
 
-def mean_over_seeds(results) -> pandas.DataFrame:
+def mean_over_seeds(results: pandas.DataFrame) -> pandas.DataFrame:
     """Mean and standard deviation over seeds.
 
     Parameters
@@ -154,7 +161,7 @@ def mean_over_seeds(results) -> pandas.DataFrame:
     return pandas.DataFrame(groups)
 
 
-def columns_of_equal_size(means) -> dict[tuple[str, str], str]:
+def columns_of_equal_size(means: pandas.DataFrame) -> dict[tuple[str, str], str]:
     """Which sizes of different methods are compared with each other.
 
     Columns go from the largest size to the smallest. Sizes within 5 % of a column's largest belong to it: a method may
@@ -174,14 +181,14 @@ def columns_of_equal_size(means) -> dict[tuple[str, str], str]:
     sizes = list(means[["method", "size", "bytes_per_item"]].itertuples(index=False, name=None))
     n_sizes = means["method"].value_counts()
     known = [size for size in sizes if math.isfinite(size[2])]
-    columns = []
+    columns: list[list[tuple[str, str, float]]] = []
     for method, size, size_bytes in sorted(known, key=lambda size: -size[2]):
         fits = columns and size_bytes >= (1 - _EQUAL_WITHIN) * columns[-1][0][2]
         if fits and method not in {other for other, *_ in columns[-1]}:
             columns[-1].append((method, size, size_bytes))
         else:
             columns.append([(method, size, size_bytes)])
-    headings = {}
+    headings: dict[tuple[str, str], str] = {}
     for column in columns:
         if all(n_sizes[method] == 1 for method, *_ in column):
             continue

@@ -1,15 +1,20 @@
 """What the finished cells of a leaderboard leave: results.csv."""
 
+from __future__ import annotations
+
 import json
 import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from recbole_sparse_elsa import report
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.leaderboard.specification import Cell
 
 _MEASURED = ("train_seconds", "evaluation_seconds", "peak_memory_bytes", "bytes_per_item")
 
 
-def read_result(folder, cell):
+def read_result(folder: str, cell: Cell) -> dict[str, Any] | None:
     """What a finished cell has measured, or None where the cell is not finished.
 
     Parameters
@@ -34,7 +39,7 @@ def read_result(folder, cell):
         raise OptionError(f"{file} is damaged: remove it, and the cell is trained again") from None
 
 
-def write_results(file, finished) -> None:
+def write_results(file: str, finished: Sequence[tuple[Cell, Mapping[str, Any]]]) -> None:
     """Write results.csv, a row per cell, phase and metric.
 
     Parameters
@@ -46,10 +51,10 @@ def write_results(file, finished) -> None:
     """
     rows = [row for cell, result in finished for row in _rows(cell, result)]
     if rows:
-        report.write_csv(file, rows)
+        output.write_csv(file, rows)
 
 
-def _rows(cell, result):
+def _rows(cell: Cell, result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     environment = {key: value for key, value in result.items() if key not in ("valid", "test", *_MEASURED)}
     for phase in ("valid", "test"):
         for metric, value in result[phase].items():

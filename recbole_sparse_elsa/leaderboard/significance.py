@@ -11,6 +11,8 @@ import functools
 import math
 import os
 import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy
 import pandas
@@ -19,6 +21,7 @@ from scipy import stats
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.leaderboard.read_results import columns_of_equal_size, mean_over_seeds, smaller_is_better
 from recbole_sparse_elsa.leaderboard.tables import Table, provenance
+from recbole_sparse_elsa.leaderboard.user_metrics import read_user_metrics
 
 _EXPLANATION = (
     "Test data. Means are over users; difference: method minus baseline. Two-sided p-values of the paired t-test and "
@@ -40,7 +43,7 @@ class NoUserMetrics(Exception):
     """Significance cannot be tested, since the metrics of single users are not at hand; the message says why."""
 
 
-def holm(p_values) -> list[float]:
+def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction (Holm, Scandinavian Journal of Statistics 1979), in the order of the input.
 
     The i-th smallest of m p-values is multiplied by m - i + 1, made at least its predecessor, and at most 1. NaN stays
@@ -54,7 +57,7 @@ def holm(p_values) -> list[float]:
     return corrected
 
 
-def compare(differences) -> tuple[float, float]:
+def compare(differences: Iterable[float]) -> tuple[float, float]:
     """Two-sided p-values of the paired t-test and of the Wilcoxon signed-rank test.
 
     Parameters
@@ -73,7 +76,9 @@ def compare(differences) -> tuple[float, float]:
         return float(stats.ttest_1samp(differences, 0.0).pvalue), float(stats.wilcoxon(differences).pvalue)
 
 
-def compare_with_baseline(results, folder, baseline, metrics) -> pandas.DataFrame:
+def compare_with_baseline(
+    results: pandas.DataFrame, folder: str | os.PathLike[str], baseline: str, metrics: Sequence[str]
+) -> pandas.DataFrame:
     """Every method and size against the baseline, on each data set and metric.
 
     A baseline with several sizes is compared at equal size (see `columns_of_equal_size`), one with a single size with
@@ -87,7 +92,7 @@ def compare_with_baseline(results, folder, baseline, metrics) -> pandas.DataFram
         The folder that holds cells/CELL/per_user.parquet.
     baseline : str
         A label of the results.
-    metrics : list of str
+    metrics : sequence of str
         Names of metrics.
 
     Returns
@@ -155,7 +160,7 @@ def _paired_users(of_method, of_baseline, read):
     return pairs[numpy.isfinite(pairs).all(axis=1)].groupby(level=0).mean()
 
 
-def read_users(folder, cell, metric) -> pandas.Series:
+def read_users(folder: str | os.PathLike[str], cell: str, metric: str) -> pandas.Series:
     """A cell's metric of each user, the mean over the user's folds, by user token.
 
     Raises
@@ -165,7 +170,7 @@ def read_users(folder, cell, metric) -> pandas.Series:
     """
     file = os.path.join(folder, "cells", cell, "per_user.parquet")
     try:
-        users = pandas.read_parquet(file)
+        users = read_user_metrics(file)
     except ImportError:
         raise NoUserMetrics('pyarrow is not installed; run: pip install "recbole_sparse_elsa[leaderboard]"') from None
     except FileNotFoundError:
@@ -174,8 +179,6 @@ def read_users(folder, cell, metric) -> pandas.Series:
         raise NoUserMetrics(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if metric not in users:
         raise NoUserMetrics(f"{file} has no {metric}")
-    if "fold" in users:
-        users["user"] = users["user"].str.replace(r"#\d+$", "", regex=True)  # <user>#<fold> is RecBole's user
     # pandas would leave NaN out of a mean, and with it a fold that is harder or easier than others.
     finite = numpy.isfinite(users[metric]).groupby(users["user"]).all()
     return users.groupby("user")[metric].mean().where(finite)
@@ -198,7 +201,7 @@ def _comparison(pairs, n_seeds, metric):
     }
 
 
-def significance_tables(comparisons, results) -> list[Table]:
+def significance_tables(comparisons: pandas.DataFrame, results: pandas.DataFrame) -> list[Table]:
     """A table per data set and metric.
 
     Parameters
@@ -209,7 +212,8 @@ def significance_tables(comparisons, results) -> list[Table]:
         What was compared.
     """
     tables = []
-    for (dataset, metric), group in comparisons.groupby(["dataset", "metric"], sort=False):
+    groups: Any = comparisons.groupby(["dataset", "metric"], sort=False)
+    for (dataset, metric), group in groups:
         rows = []
         for row in group.itertuples():
             better = {"method": row.method, "baseline": row.baseline, "neither": "–"}[row.better]

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+from typing import Any
 
 import recbole
 import yaml
@@ -14,9 +15,9 @@ from recbole.config import Config
 from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
 import recbole_sparse_elsa
-from recbole_sparse_elsa.errors import DatasetError, OptionError, UserError
-from recbole_sparse_elsa.experiment import away_from_the_command_line
+from recbole_sparse_elsa.errors import OptionError, UserError
 from recbole_sparse_elsa.options import require_whole_number
+from recbole_sparse_elsa.runs.training_run import away_from_the_command_line
 
 _DEFAULT_SEEDS = [2020]
 # RecBole rounds metrics to 4 digits by default, which is too few for standard deviations and significance tests.
@@ -103,10 +104,10 @@ class Specification:
     """
 
     baseline: str
-    cells: list
+    cells: list[Cell]
 
 
-def read_specification(file) -> Specification:
+def read_specification(file: str | os.PathLike[str]) -> Specification:
     """Read a leaderboard file, check every option of every cell with RecBole, and plan the cells.
 
     Options win over each other in this order: those of the cell's size, of the model on this data set, of the model, of
@@ -131,7 +132,7 @@ def read_specification(file) -> Specification:
         raise type(error)(f"{file}: {error}") from None
 
 
-def read_yaml(file) -> dict:
+def read_yaml(file: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a YAML file that holds a mapping; 1e-4 is a number, as it is for RecBole.
 
     Raises
@@ -174,7 +175,7 @@ def _specification(content):
     _require_distinct("datasets", [dataset["name"] for dataset in datasets])
     seeds = _require_list("seeds", content) if "seeds" in content else _DEFAULT_SEEDS
     for seed in seeds:
-        require_whole_number({"seeds": seed}, "seeds", at_least=0)
+        require_whole_number("seeds", seed, at_least=0)
     _require_distinct("seeds", seeds)
     options = _options("options", content.get("options"))
     models = _require("models", content["models"], dict, "a mapping of labels to models")

@@ -1,14 +1,18 @@
 """Result tables of a leaderboard, as Markdown and as LaTeX."""
 
+from __future__ import annotations
+
 import json
 import math
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas
 
 from recbole_sparse_elsa.leaderboard.read_results import VERSIONS, columns_of_equal_size, smaller_is_better
-from recbole_sparse_elsa.report import markdown_table
+from recbole_sparse_elsa.output import markdown_table
 
 # What decides which interactions train and which are predicted.
 _PROTOCOL_OPTIONS = ("eval_args", "val_interval", "user_inter_num_interval", "item_inter_num_interval", "rm_dup_inter")
@@ -23,12 +27,12 @@ _LATEX_SPECIAL = str.maketrans(
 )
 
 
-def in_markdown(text) -> str:
+def in_markdown(text: str) -> str:
     """Text on one line, with what Markdown would take for markup escaped."""
     return _MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
-def in_latex(text) -> str:
+def in_latex(text: str) -> str:
     """Text on one line, with LaTeX's special characters escaped."""
     return " ".join(text.split()).translate(_LATEX_SPECIAL)
 
@@ -41,14 +45,16 @@ class Value:
     sd: float
     rank: str = ""
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.mean:.4f}" + (f" ± {self.sd:.4f}" if math.isfinite(self.sd) else "")
 
     def markdown(self) -> str:
+        """As Markdown: the best bold, the second underlined."""
         # <ins> is underlined, and unlike <u> it is let through by GitHub.
         return {"best": "**{}**", "second": "<ins>{}</ins>", "": "{}"}[self.rank].format(self)
 
     def latex(self) -> str:
+        """As LaTeX: the best bold, the second underlined."""
         return {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}[self.rank] % in_latex(str(self))
 
 
@@ -69,9 +75,9 @@ class Table:
     """
 
     title: str
-    headings: list
-    rows: list
-    notes: list
+    headings: list[str]
+    rows: list[list[Any]]
+    notes: list[str]
 
     def markdown(self) -> str:
         """The table with its title as a heading of the second level."""
@@ -95,18 +101,18 @@ class Table:
         )
 
 
-def markdown_page(title, tables) -> str:
+def markdown_page(title: str, tables: Iterable[Table]) -> str:
     """A Markdown file of tables."""
     return "\n".join([f"# {title}\n", *(table.markdown() for table in tables)])
 
 
-def latex_page(tables) -> str:
+def latex_page(tables: Iterable[Table]) -> str:
     """Tables for a LaTeX document."""
     needs = "% Needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}."
     return "\n".join([needs, *(table.latex() for table in tables)])
 
 
-def rank(values, smaller=False) -> None:
+def rank(values: Sequence[Value], smaller: bool = False) -> None:
     """Mark the best of some values and the second best; values that print alike share their rank.
 
     Parameters
@@ -122,7 +128,7 @@ def rank(values, smaller=False) -> None:
         value.rank = dict(zip(best, ("best", "second"))).get(f"{value.mean:.4f}", "")
 
 
-def results_table(results, means, dataset) -> Table:
+def results_table(results: pandas.DataFrame, means: pandas.DataFrame, dataset: str) -> Table:
     """All methods and sizes on one data set: size, bytes per item and every metric.
 
     Parameters
@@ -134,10 +140,11 @@ def results_table(results, means, dataset) -> Table:
     """
     means = means[means["dataset"] == dataset]
     metrics = list(means["metric"].unique())
-    rows, columns = [], {metric: [] for metric in metrics}
+    rows: list[list[Any]] = []
+    columns: dict[str, list[Value]] = {metric: [] for metric in metrics}
     for (label, size), group in means.groupby(["label", "size"], sort=False):
         size_bytes = group["bytes_per_item"].iloc[0]
-        row = [label, size or "–", f"{size_bytes:,.0f}" if math.isfinite(size_bytes) else "–"]
+        row: list[Any] = [label, size or "–", f"{size_bytes:,.0f}" if math.isfinite(size_bytes) else "–"]
         for metric in metrics:
             found = group[group["metric"] == metric]
             row.append(Value(found["mean"].item(), found["sd"].item()) if len(found) else "–")
@@ -149,7 +156,7 @@ def results_table(results, means, dataset) -> Table:
     return Table(f"{dataset}: test data", headings, rows, _notes(results, means, dataset))
 
 
-def size_table(results, means, dataset, metric):
+def size_table(results: pandas.DataFrame, means: pandas.DataFrame, dataset: str, metric: str) -> Table | None:
     """One metric at equal numbers of bytes per item (method page, section 3): a row a method, a column a size.
 
     A method whose only size is no column's has its value in the column "other size".
@@ -171,9 +178,12 @@ def size_table(results, means, dataset, metric):
     if not heading_of:
         return None
     columns = list(dict.fromkeys(heading_of.values()))
-    rows, values = [], {column: [] for column in [*columns, ""]}
+    rows: list[list[Any]] = []
+    values: dict[str, list[Value]] = {column: [] for column in [*columns, ""]}
     for method, group in means.groupby("method", sort=False):
-        name, cells = method, {}
+        method = str(method)
+        name, cells = method, dict[str, Value]()
+        row: Any
         for row in group.itertuples():
             column = heading_of.get((method, row.size), "")
             if not column and math.isfinite(row.bytes_per_item):
@@ -188,12 +198,13 @@ def size_table(results, means, dataset, metric):
         headings, rows = ["method", *columns], [[row[0], *row[2:]] for row in rows]
     notes = [
         "Columns: bytes per item, as the paper counts them (4 a value and, where most values are 0, 4 more for its "
-        "place), or all bytes with a value_dtype below float32. Ranks are of one column; those of other sizes have none."
+        "place), or all bytes with a value_dtype below float32. Ranks are of one column; those of other sizes have "
+        "none."
     ]
     return Table(f"{dataset}: {metric} by size", headings, rows, notes + _notes(results, means, dataset))
 
 
-def _notes(results, means, dataset):
+def _notes(results: pandas.DataFrame, means: pandas.DataFrame, dataset: str) -> list[str]:
     results = results[results["dataset"] == dataset]
     seeds = tuple(sorted(results["seed"].unique()))
     if len(seeds) == 1:
@@ -210,7 +221,7 @@ def _notes(results, means, dataset):
     return notes + provenance(results)
 
 
-def provenance(results) -> list[str]:
+def provenance(results: pandas.DataFrame) -> list[str]:
     """Sentences on protocol, data and versions of some results; where these differ between rows, they say so."""
     notes = []
     protocols = results["config"].map(_protocol)
@@ -226,10 +237,10 @@ def provenance(results) -> list[str]:
     return notes
 
 
-def _protocol(config):
+def _protocol(config: Mapping[str, Any]) -> str:
     given = {name: config[name] for name in _PROTOCOL_OPTIONS if config.get(name) is not None}
     return "; ".join(f"{name} {json.dumps(value)}" for name, value in given.items()) or "RecBole's defaults"
 
 
-def _version_line(row):
+def _version_line(row: pandas.Series) -> str:
     return ", ".join(f"{name} {version}" for name, version in row.items())

@@ -11,22 +11,28 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Mapping
+from typing import Any
 
-import numpy
 import pandas
 import psutil
 import scipy
 import torch
 from recbole.config import Config
-from recbole.evaluator.base_metric import TopkMetric
 from recbole.utils import init_logger
 
 import recbole_sparse_elsa  # noqa: F401
-from recbole_sparse_elsa import report
-from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
+from recbole_sparse_elsa import output
+from recbole_sparse_elsa.evaluation.per_user import evaluate_per_user
+from recbole_sparse_elsa.leaderboard.user_metrics import write_user_metrics
+from recbole_sparse_elsa.machine import environment
+from recbole_sparse_elsa.machine.memory import peak_memory
+from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, load_data
 
 
-def train_cell(model, dataset, seed, options, data_path, folder) -> None:
+def train_cell(
+    model: str, dataset: str, seed: int, options: Mapping[str, Any], data_path: str, folder: str
+) -> None:
     """Train and evaluate, and leave ``per_user.parquet`` and then ``result.json`` in the folder.
 
     Parameters
@@ -56,8 +62,8 @@ def train_cell(model, dataset, seed, options, data_path, folder) -> None:
     finally:
         logging.shutdown()  # closes RecBole's log, which Windows could not remove otherwise
         shutil.rmtree(work, ignore_errors=True)
-    report.write_file(os.path.join(folder, "per_user.parquet"), lambda file: per_user.to_parquet(file, index=False))
-    report.write_text(os.path.join(folder, "result.json"), json.dumps(result, indent=2, allow_nan=False) + "\n")
+    output.write_file(os.path.join(folder, "per_user.parquet"), lambda file: write_user_metrics(per_user, file))
+    output.write_text(os.path.join(folder, "result.json"), json.dumps(result, indent=2, allow_nan=False) + "\n")
 
 
 def _train_and_evaluate(config):
@@ -77,76 +83,18 @@ def _train_and_evaluate(config):
         "test": {metric: float(value) for metric, value in test.items()},
         "train_seconds": train_seconds,
         "evaluation_seconds": evaluation_seconds,
-        "peak_memory_bytes": _peak_memory_bytes(config["device"]),
+        "peak_memory_bytes": peak_memory(config["device"]),
         "bytes_per_item": _bytes_per_item(trainer.model),
-        **report.environment(config["device"]),
+        **environment.environment(config["device"]),
         "scipy": scipy.__version__,
         "pandas": pandas.__version__,
     }
     return result, per_user
 
 
-def evaluate_per_user(trainer, eval_data):
-    """Evaluate the best model, and keep what RecBole's evaluator averages over users.
-
-    Parameters
-    ----------
-    trainer : recbole.trainer.Trainer
-        After its training.
-    eval_data : recbole.data.dataloader.AbstractDataLoader
-        Whose users are evaluated.
-
-    Returns
-    -------
-    metrics : dict
-        RecBole's metrics.
-    per_user : pandas.DataFrame
-        A row per user: ``user`` (RecBole's token), with held-out users also ``fold`` (int64, the number at the end of
-        the token), and a float64 column for each metric and k that RecBole computes user by user, such as ``ndcg@10``.
-        Its mean is RecBole's metric, to the digits of RecBole's ``metric_decimal_place``.
-    """
-    values = {}
-
-    def keep_values_of(metric):
-        topk_result = metric.topk_result
-
-        def keep_values(name, value):
-            values.update({f"{name}@{k}": value[:, k - 1].astype(numpy.float64) for k in metric.topk})
-            return topk_result(name, value)
-
-        metric.topk_result = keep_values
-
-    for metric in trainer.evaluator.metric_class.values():
-        if isinstance(metric, TopkMetric):
-            keep_values_of(metric)
-    metrics = trainer.evaluate(eval_data, load_best_model=True, show_progress=False)
-    dataset, config = eval_data._dataset, trainer.config
-    users = dataset.id2token(dataset.uid_field, numpy.asarray(eval_data.uid_list))
-    columns = {"user": users}
-    if "HU" in config["eval_args"]["split"]:
-        columns["fold"] = [int(user.rpartition("#")[2]) for user in users]
-    return metrics, pandas.DataFrame({**columns, **values})
-
-
 def _wait_for(device):
     if device.type == "cuda":
         torch.cuda.synchronize()
-
-
-def _peak_memory_bytes(device):
-    """The most memory that torch has held on the GPU, or else that this process has held."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    if sys.platform == "linux":
-        # What getrusage has may be of the process that started this one.
-        with open("/proc/self/status", encoding="ascii") as file:
-            (peak,) = (line for line in file if line.startswith("VmHWM:"))
-        return 1024 * int(peak.split()[1])
-    if sys.platform == "win32":
-        return psutil.Process().memory_info().peak_wset
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _bytes_per_item(model):
@@ -171,7 +119,7 @@ def _end_with(pid):
     threading.Thread(target=wait, daemon=True).start()
 
 
-def main():
+def main() -> None:
     """Train the cell that the standard input describes; what goes wrong is printed with its traceback."""
     task = json.load(sys.stdin)
     for pid in task["end_with"]:

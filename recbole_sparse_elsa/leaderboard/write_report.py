@@ -1,35 +1,29 @@
-"""``sparse-elsa tables``: tables, plots and significance tests, made again from a leaderboard's results.csv."""
+"""Tables, plots and significance tests of a leaderboard, from its results.csv."""
+
+from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
+from typing import Any
 
-from recbole_sparse_elsa import figures, report
+import pandas
+
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.leaderboard import plots
 from recbole_sparse_elsa.leaderboard.read_results import choose_metrics, mean_over_seeds, read_results
 from recbole_sparse_elsa.leaderboard.significance import NoUserMetrics, compare_with_baseline, significance_tables
-from recbole_sparse_elsa.leaderboard.tables import latex_page, markdown_page, results_table, size_table
+from recbole_sparse_elsa.leaderboard.tables import Table, latex_page, markdown_page, results_table, size_table
 
 _PLOTS = (plots.accuracy_by_size, plots.schedule_ablation, plots.width_ablation)
 
 
-def add_subcommand(subparsers) -> None:
-    """Add ``tables``."""
-    parser = subparsers.add_parser("tables", help=__doc__.split("``: ")[1], description=__doc__, allow_abbrev=False)
-    parser.add_argument("results", metavar="RESULTS.csv", help="a leaderboard's results.csv")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the tables and plots")
-    parser.add_argument("--baseline", metavar="LABEL", help="label that the significance tests compare the others with")
-    parser.add_argument(
-        "--metric", nargs="+", help="metrics of size tables, tests and plots (default: NDCG@100, or else the first)"
-    )
-    parser.set_defaults(run=run)
-
-
-def run(options) -> None:
-    """Write what the options of ``sparse-elsa tables`` ask for; see `write_report`."""
-    write_report(options.results, options.output, options.baseline, options.metric)
-
-
-def write_report(results_csv, output, baseline=None, metrics=None) -> None:
+def write_report(
+    results_csv: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    baseline: str | None = None,
+    metrics: Sequence[str] | None = None,
+) -> None:
     """Write the tables and plots of a leaderboard, print the tables, and say what was written.
 
     The folder gets tables.md and tables.tex (per data set every metric of every method, and a table by size for each
@@ -40,8 +34,8 @@ def write_report(results_csv, output, baseline=None, metrics=None) -> None:
     ----------
     results_csv : str or os.PathLike
         A leaderboard's results.csv. Per-user metrics are looked for in cells/ beside it.
-    output : str or os.PathLike
-        The folder, made if it is not there.
+    folder : str or os.PathLike
+        Where they go, made if it is not there.
     baseline : str, optional
         Label of the method that the others are tested against; no tests by default.
     metrics : list of str, optional
@@ -52,30 +46,34 @@ def write_report(results_csv, output, baseline=None, metrics=None) -> None:
     OptionError
         The file is no result of a leaderboard, it has no such baseline or metric, or the folder cannot be written to.
     """
+    folder = os.fspath(folder)
     results = read_results(results_csv)
     metrics = choose_metrics(results, metrics)
     comparisons = _compare(results, os.path.dirname(os.path.abspath(results_csv)), baseline, metrics)
-    report.open_output(output)
+    output.open_output(folder)
     means = mean_over_seeds(results)
     datasets = list(results["dataset"].unique())
-    tables = []
+    tables: list[Table] = []
     for dataset in datasets:
         by_size = [size_table(results, means, dataset, metric) for metric in metrics]
         tables += [results_table(results, means, dataset), *(table for table in by_size if table)]
-    written = _write_tables(output, "tables", "Results", tables)
+    written = _write_tables(folder, "tables", "Results", tables)
     if comparisons is not None:
         title = f"Significance of differences from {baseline}"
-        written += _write_tables(output, "significance", title, significance_tables(comparisons, results))
-        written.append(os.path.join(output, "significance.csv"))
-        report.write_csv(written[-1], comparisons.to_dict("records"))
-    if figures.matplotlib_is_installed():
+        written += _write_tables(folder, "significance", title, significance_tables(comparisons, results))
+        written.append(os.path.join(folder, "significance.csv"))
+        rows: Any = comparisons.to_dict("records")
+        output.write_csv(written[-1], rows)
+    if output.matplotlib_is_installed():
         for dataset in datasets:
             for metric in metrics:
-                written += _write_plots(output, means, dataset, metric)
+                written += _write_plots(folder, means, dataset, metric)
     print(f"Written: {', '.join(written)}")
 
 
-def _compare(results, folder, baseline, metrics):
+def _compare(
+    results: pandas.DataFrame, folder: str, baseline: str | None, metrics: Sequence[str]
+) -> pandas.DataFrame | None:
     """Comparisons with the baseline, or None and a line that says why there are none."""
     if baseline is None:
         return None
@@ -90,21 +88,22 @@ def _compare(results, folder, baseline, metrics):
     return None if comparisons.empty else comparisons
 
 
-def _write_tables(output, name, title, tables):
+def _write_tables(folder: str, name: str, title: str, tables: Sequence[Table]) -> list[str]:
     page = markdown_page(title, tables)
     print(f"\n{page}")
-    file = os.path.join(output, name)
-    report.write_text(f"{file}.md", page)
-    report.write_text(f"{file}.tex", latex_page(tables))
+    file = os.path.join(folder, name)
+    output.write_text(f"{file}.md", page)
+    output.write_text(f"{file}.tex", latex_page(tables))
     return [f"{file}.md", f"{file}.tex"]
 
 
-def _write_plots(output, means, dataset, metric):
-    written = []
+def _write_plots(folder: str, means: pandas.DataFrame, dataset: str, metric: str) -> list[str]:
+    written: list[str] = []
     for plot in _PLOTS:
         axes = plot(means, dataset, metric)
         if axes is not None:
             name = re.sub(r"[^\w.@-]+", "_", f"{plot.__name__}-{dataset}-{metric}")
+            figure: Any = axes.figure
             footer = "Test data, mean over seeds; bars: standard deviation over seeds."
-            written += figures.save_figure(axes.figure, os.path.join(output, name), footer)
+            written += output.save_figure(figure, os.path.join(folder, name), footer)
     return written

@@ -5,12 +5,20 @@ Reference:
     WWW 2026.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+
+from recbole_sparse_elsa.core import SparseAutoencoder
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.model.elsa import ELSA, check_autoencoder_options
+from recbole_sparse_elsa.model.coded_embeddings import CodedEmbeddings
 from recbole_sparse_elsa.options import require_whole_number
 
 
-class ELSASAE(ELSA):
+class ELSASAE(CodedEmbeddings):
     """Dense ELSA whose finished item embeddings are made sparse by an autoencoder (method page, section 5).
 
     Until `AutoencoderTrainer` has fitted the autoencoder this is ELSA. From then on its item embeddings are the codes,
@@ -26,24 +34,24 @@ class ELSASAE(ELSA):
         The training interactions.
     """
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.k = config["k"]
         self.code_size = config["code_size"]
 
     @classmethod
-    def check_options(cls, config) -> None:
+    def check_options(cls, config: Mapping[str, Any]) -> None:
         """Refuse options that are not allowed, before any data are loaded; see `ELSA.check_options`."""
         super().check_options(config)
-        require_whole_number(config, "k", at_least=1)
-        check_autoencoder_options(config)
+        require_whole_number("k", config["k"], at_least=1)
+        cls.check_autoencoder_options(config)
         if config["k"] > config["code_size"]:
             raise OptionError(
                 f"k is {config['k']}, but must lie in [1, code_size], and code_size is {config['code_size']}"
             )
 
-    def replace_item_embeddings(self, autoencoder, nonzeros) -> None:
-        """As of ELSA; from now on only the non-zeros are stored."""
+    def replace_item_embeddings(self, autoencoder: SparseAutoencoder, nonzeros: int | torch.Tensor) -> None:
+        """As of CodedEmbeddings; from now on only the non-zeros are stored."""
         super().replace_item_embeddings(autoencoder, nonzeros)
         self.item_embedding.prune(nonzeros)
         self.item_embedding.compress()

@@ -5,9 +5,13 @@ Reference:
 """
 
 import importlib.util
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
 
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.model.traditional_recommender import TraditionalRecommender
@@ -35,7 +39,7 @@ class ImplicitALS(TraditionalRecommender):
 
     other_parameter_name = ["item_factors"]
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.solver_options = {
             "factors": config["embedding_size"],
@@ -47,12 +51,12 @@ class ImplicitALS(TraditionalRecommender):
         self.item_factors = np.zeros((self.interactions.shape[1], config["embedding_size"]), dtype=np.float32)
 
     @classmethod
-    def check_options(cls, config) -> None:
+    def check_options(cls, config: Mapping[str, Any]) -> None:
         """Refuse options that are not allowed, and a missing library (OptionError), before any data are loaded."""
-        require_whole_number(config, "embedding_size", at_least=1)
-        require_number(config, "reg_weight", above=0)
-        require_number(config, "alpha", above=0)
-        require_whole_number(config, "iterations", at_least=1)
+        require_whole_number("embedding_size", config["embedding_size"], at_least=1)
+        require_number("reg_weight", config["reg_weight"], above=0)
+        require_number("alpha", config["alpha"], above=0)
+        require_whole_number("iterations", config["iterations"], at_least=1)
         if importlib.util.find_spec("implicit") is None:
             raise OptionError(
                 'model is ImplicitALS, which needs the library implicit; run: pip install "recbole_sparse_elsa[als]"'
@@ -65,7 +69,7 @@ class ImplicitALS(TraditionalRecommender):
             solver.fit(self.interactions, show_progress=show_progress)
         self.item_factors = solver.item_factors
 
-    def score(self, users):
+    def score(self, users: np.ndarray) -> np.ndarray:
         """Scores of the users (int64, shape ``(n,)``): float32, shape ``(n, n_items - 1)``."""
         with _one_blas_thread():
             solver = self._solver()

@@ -6,15 +6,19 @@ Reference:
 """
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-import psutil
+from recbole.config import Config
+from recbole.data.dataset import Dataset
 from scipy.linalg import get_lapack_funcs
 from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
 from recbole_sparse_elsa.core import bytes_per_item, embedding_size_report
 from recbole_sparse_elsa.errors import OptionError, TrainingError
+from recbole_sparse_elsa.machine.memory import available_memory
 from recbole_sparse_elsa.model.traditional_recommender import TraditionalRecommender
 from recbole_sparse_elsa.options import require_number, require_whole_number
 
@@ -51,7 +55,7 @@ class PrunedEASE(TraditionalRecommender):
 
     other_parameter_name = ["item_weights"]
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.reg_weight = config["reg_weight"]
         self.k = config["k"]
@@ -62,10 +66,10 @@ class PrunedEASE(TraditionalRecommender):
         self.item_weights = csr_matrix((n_items, n_items), dtype=np.float32)
 
     @classmethod
-    def check_options(cls, config) -> None:
+    def check_options(cls, config: Mapping[str, Any]) -> None:
         """Refuse options that are not allowed (OptionError), before any data are loaded."""
-        require_number(config, "reg_weight", above=0)
-        require_whole_number(config, "k", at_least=1)
+        require_number("reg_weight", config["reg_weight"], above=0)
+        require_whole_number("k", config["k"], at_least=1)
         if config["solver_dtype"] not in ("float32", "float64"):
             raise OptionError(f"solver_dtype is {config['solver_dtype']!r}, but must be float32 or float64")
 
@@ -84,7 +88,7 @@ class PrunedEASE(TraditionalRecommender):
         report = embedding_size_report(self._nonzeros_per_item(), self.item_weights.shape)
         logging.getLogger().info(f"item embeddings: {report}")
 
-    def score(self, users):
+    def score(self, users: np.ndarray) -> np.ndarray:
         """Scores ``x B`` of the users (int64, shape ``(n,)``): float32, shape ``(n, n_items - 1)``."""
         return (self.histories[users] @ self.item_weights).toarray()
 
@@ -103,7 +107,7 @@ class PrunedEASE(TraditionalRecommender):
         matrix = n_items**2 * self.solver_dtype.itemsize
         weights = n_items * min(self.k, n_items) * 8
         blocks = max(_BLOCK_SIZE, n_items) * _BYTES_PER_BLOCK_ENTRY
-        needed, available = matrix + weights + blocks, psutil.virtual_memory().available
+        needed, available = matrix + weights + blocks, available_memory()
         message = (
             f"{needed / 2**30:.2f} GiB: {matrix / 2**30:.2f} for a dense {n_items} x {n_items} matrix of "
             f"{self.solver_dtype}, {weights / 2**30:.2f} for {self.k} weights of each item, {blocks / 2**30:.2f} to "

@@ -1,7 +1,12 @@
 """What the models have in common that learn from all interactions at once and score a user from a history."""
 
+from typing import Any
+
 import numpy as np
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType, ModelType
 from scipy.sparse import csr_matrix
@@ -36,7 +41,7 @@ class TraditionalRecommender(GeneralRecommender):
     input_type = InputType.POINTWISE
     type = ModelType.TRADITIONAL
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         # RecBole's trainer makes an optimiser, and an optimiser needs a parameter.
         self.dummy_param = torch.nn.Parameter(torch.zeros(1))
@@ -53,20 +58,20 @@ class TraditionalRecommender(GeneralRecommender):
         """
         self.histories = _binary_rows(histories)
 
-    def predict(self, interaction):
+    def predict(self, interaction: Interaction) -> torch.Tensor:
         """Scores of user-item pairs: float32, shape ``(n_pairs,)``; 0 for the padding item."""
         users, inverse = torch.unique(interaction[self.USER_ID], return_inverse=True)
         scores = self.full_sort_predict({self.USER_ID: users}).view(len(users), -1)
         return scores[inverse, interaction[self.ITEM_ID]]
 
-    def full_sort_predict(self, interaction):
+    def full_sort_predict(self, interaction: Interaction | dict[str, torch.Tensor]) -> torch.Tensor:
         """Scores of all items for each user: float32, shape ``(n_users * n_items,)``; 0 for the padding item."""
         users = interaction[self.USER_ID].cpu().numpy()
         scores = np.zeros((len(users), self.n_items), dtype=np.float32)
         scores[:, 1:] = self.score(users)
         return torch.from_numpy(scores.reshape(-1)).to(self.device)
 
-    def load_other_parameter(self, para):
+    def load_other_parameter(self, para: dict[str, Any] | None) -> None:
         """As in RecBole, but what is of another model or of other data is refused in one line (CheckpointError)."""
         if not isinstance(para, dict) or set(para) != set(self.other_parameter_name):
             raise CheckpointError(f"the checkpoint holds no {type(self).__name__}: it has no such parameters")

@@ -4,7 +4,12 @@ Reference:
     Herlocker et al. "An Algorithmic Framework for Performing Collaborative Filtering." in SIGIR 1999.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+from recbole.config import Config
+from recbole.data.dataset import Dataset
 from scipy.sparse import csr_matrix
 
 from recbole_sparse_elsa.errors import OptionError
@@ -38,21 +43,21 @@ class UserKNN(TraditionalRecommender):
     # There is nothing to learn: the neighbours' interactions are the model.
     other_parameter_name = ["interactions"]
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.k = config["k"]
         if self.k > self.n_users - 1:
             raise OptionError(f"k is {self.k}, but must be at most the number of users, which is {self.n_users - 1}")
 
     @classmethod
-    def check_options(cls, config) -> None:
+    def check_options(cls, config: Mapping[str, Any]) -> None:
         """Refuse options that are not allowed (OptionError), before any data are loaded."""
-        require_whole_number(config, "k", at_least=1)
+        require_whole_number("k", config["k"], at_least=1)
 
     def learn(self, show_progress: bool = False) -> None:
         """Nothing: all work is done when a user is scored."""
 
-    def score(self, users):
+    def score(self, users: np.ndarray) -> np.ndarray:
         """Scores of the users (int64, shape ``(n,)``): float32, shape ``(n, n_items - 1)``."""
         lengths = np.diff(self.interactions.indptr)
         inverse_norm = 1 / np.sqrt(np.maximum(lengths, 1, dtype=np.float32))

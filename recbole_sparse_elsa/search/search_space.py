@@ -1,7 +1,12 @@
 """The search space of a model: which options are searched, and over which values."""
 
+from __future__ import annotations
+
 import math
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments
 
@@ -35,12 +40,12 @@ class Range:
     integer: bool
     log: bool
 
-    def suggest(self, trial, option):
+    def suggest(self, trial: Any, option: str) -> Any:
         """Draw a value of the option in an Optuna trial."""
         suggest = trial.suggest_int if self.integer else trial.suggest_float
         return suggest(option, self.low, self.high, log=self.log)
 
-    def value(self, stored):
+    def value(self, stored: Any) -> Any:
         """The option's value, of which Optuna stored ``stored``."""
         return stored
 
@@ -49,23 +54,27 @@ class Range:
 class Choice:
     """One of ``values``, which have no order: numbers, texts, booleans, null, or lists of these."""
 
-    values: tuple
+    values: tuple[Any, ...]
 
-    def suggest(self, trial, option):
+    def suggest(self, trial: Any, option: str) -> Any:
         """Draw a value of the option in an Optuna trial."""
         return self.value(trial.suggest_categorical(option, [_storable(value) for value in self.values]))
 
-    def value(self, stored):
+    def value(self, stored: Any) -> Any:
         """The option's value, of which Optuna stored ``stored``."""
         return next(value for value in self.values if _storable(value) == stored)
 
 
-def _storable(value):
+#: The searched options with their values.
+SearchSpace: TypeAlias = dict[str, Range | Choice]
+
+
+def _storable(value: Any) -> Any:
     # Optuna stores no lists, so they are known to it by their text.
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def read_search_space(file) -> dict:
+def read_search_space(file: str | os.PathLike[str]) -> SearchSpace:
     """Read a search space: a YAML file that maps each option to ``{kind: [...]}``.
 
     The kinds are ``uniform: [low, high]``, ``loguniform: [low, high]``, ``int: [low, high]``, ``logint: [low, high]``
@@ -94,7 +103,9 @@ def read_search_space(file) -> dict:
     return {option: _parse(file, option, given) for option, given in space.items()}
 
 
-def require_searchable(space, file, config, fixed) -> None:
+def require_searchable(
+    space: SearchSpace, file: str | os.PathLike[str], config: Any, fixed: Iterable[str]
+) -> None:
     """Raise OptionError unless every searched option is one of the model and its training, and nothing else fixes it.
 
     Parameters
@@ -120,7 +131,7 @@ def require_searchable(space, file, config, fixed) -> None:
             raise OptionError(f"{file} searches {option}, which is not an option of {config['model']}")
 
 
-def _parse(file, option, given):
+def _parse(file: str | os.PathLike[str], option: str, given: Any) -> Range | Choice:
     where = f"{file}: {option} is {given!r}, but must be"
     if not isinstance(option, str) or not isinstance(given, dict) or len(given) != 1:
         raise OptionError(f"{where} one of {_KINDS} with its list, such as {{loguniform: [0.001, 0.1]}}")
@@ -142,10 +153,11 @@ def _parse(file, option, given):
         or (log and values[0] <= 0)
     ):
         raise OptionError(f"{where} {{{kind}: [low, high]}} with {numbers}, low below high{smallest}")
-    return Range(*values, integer, log)
+    low, high = values
+    return Range(low, high, integer, log)
 
 
-def _is_number(value, integer):
+def _is_number(value: Any, integer: bool) -> bool:
     if isinstance(value, bool) or not isinstance(value, int if integer else (int, float)):
         return False
     return math.isfinite(value)

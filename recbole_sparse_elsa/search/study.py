@@ -4,8 +4,10 @@ import contextlib
 import copy
 import math
 import statistics
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import optuna
 import torch
@@ -16,10 +18,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
 from recbole_sparse_elsa.errors import OptionError, TrainingError
-from recbole_sparse_elsa.experiment import away_from_the_command_line, create_trainer, load_data
+from recbole_sparse_elsa.leaderboard.specification import Cell
+from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, load_data
+from recbole_sparse_elsa.search.search_space import SearchSpace
 
 
-def open_study(storage, name, larger_is_better, description, is_shared) -> optuna.Study:
+def open_study(
+    storage: str, name: str, larger_is_better: bool, description: Mapping[str, Any], is_shared: bool
+) -> optuna.Study:
     """Open the study of this name, or create it.
 
     Parameters
@@ -71,7 +77,16 @@ def open_study(storage, name, larger_is_better, description, is_shared) -> optun
     return study
 
 
-def run_trials(study, space, cell, seeds, n_trials, jobs, after_trial, median_stopping=None) -> None:
+def run_trials(
+    study: optuna.Study,
+    space: SearchSpace,
+    cell: Cell,
+    seeds: Sequence[int],
+    n_trials: int,
+    jobs: int,
+    after_trial: Callable[[], object],
+    median_stopping: int | None = None,
+) -> None:
     """Run trials until the study has ``n_trials`` that are complete, stopped or failed.
 
     With one job the trials follow from the search space and the data alone. A study that was interrupted goes on with
@@ -101,7 +116,7 @@ def run_trials(study, space, cell, seeds, n_trials, jobs, after_trial, median_st
     study.pruner = optuna.pruners.NopPruner()
     if median_stopping is not None:
         study.pruner = optuna.pruners.MedianPruner(5, n_warmup_steps=median_stopping, n_min_trials=5)
-    underway = {}
+    underway: dict[Future[list[float]], optuna.Trial] = {}
     try:
         with tqdm(total=n_trials, initial=len(_finished(study)), unit="trial", desc=study.study_name) as progress:
             while True:
@@ -120,14 +135,14 @@ def run_trials(study, space, cell, seeds, n_trials, jobs, after_trial, median_st
             _processes(jobs).shutdown(kill_workers=True)
 
 
-def state_of(trial) -> str:
+def state_of(trial: optuna.trial.FrozenTrial) -> str:
     """``complete``, ``stopped`` (early), ``failed`` (with a recorded reason), ``interrupted`` or ``running``."""
     if trial.state == TrialState.FAIL:
         return "failed" if "error" in trial.user_attrs else "interrupted"
     return "stopped" if trial.state == TrialState.PRUNED else trial.state.name.lower()
 
 
-def best_trials(study) -> list:
+def best_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     """The complete trials, the best first; of equally good ones the earlier first."""
     trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1

@@ -1,11 +1,16 @@
 """A user's homepage: rows are the user's best segments, and each holds its best items (method page, section 7)."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.options import require_whole_number
+from recbole_sparse_elsa.segments.segments import Segment, Segments
 
 ROW_ORDERS = ("affinity", "scores")
 
@@ -33,9 +38,9 @@ class HomepageRow:
     segment: int
     name: str
     affinity: float
-    items: list
-    labels: list
-    scores: list
+    items: list[str]
+    labels: list[str]
+    scores: list[float]
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,19 @@ class Homepage:
         The tokens of the history that the index does not have, which were skipped.
     """
 
-    rows: list
-    history: list
-    unknown_items: list
+    rows: list[HomepageRow]
+    history: list[str]
+    unknown_items: list[str]
 
 
-def homepage(index, segments, history, rows=5, items_per_row=10, rows_by="affinity") -> Homepage:
+def homepage(
+    index: Any,
+    segments: Segments,
+    history: Iterable[str],
+    rows: int = 5,
+    items_per_row: int = 10,
+    rows_by: str = "affinity",
+) -> Homepage:
     """The user's best segments, each with its best items by the model's scores.
 
     Parameters
@@ -86,7 +98,7 @@ def homepage(index, segments, history, rows=5, items_per_row=10, rows_by="affini
         An argument is not as described, the segments are of other items, or the index has no item of the history.
     """
     for name, value in (("rows", rows), ("items_per_row", items_per_row)):
-        require_whole_number({name: value}, name, at_least=1)
+        require_whole_number(name, value, at_least=1)
     if rows_by not in ROW_ORDERS:
         raise OptionError(f"rows_by is {rows_by!r}, but must be one of {', '.join(ROW_ORDERS)}")
     tokens = segments.tree.item_tokens
@@ -104,13 +116,13 @@ def homepage(index, segments, history, rows=5, items_per_row=10, rows_by="affini
     scores = np.array(index.scores(history))
     scores[known] = 0
 
-    def best_of(segment):
+    def best_of(segment: Segment) -> np.ndarray:
         items = np.sort(segment.items)
         best = items[np.argsort(-scores[items], kind="stable")[:items_per_row]]
         return best[scores[best] > 0]
 
     order = affinities if rows_by == "affinity" else np.array([scores[best_of(segment)].sum() for segment in segments])
-    page = []
+    page: list[HomepageRow] = []
     for place in np.argsort(-order, kind="stable").tolist():
         best = best_of(segments[place])
         if len(best):

@@ -1,16 +1,18 @@
 """A homepage as a web page that needs nothing but itself."""
 
+from __future__ import annotations
+
+import functools
 import os
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader
+from recbole_sparse_elsa.segments.homepage import Homepage
 
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(os.path.dirname(__file__)), autoescape=True, trim_blocks=True, lstrip_blocks=True
-)
-_TEMPLATES.globals["zip"] = zip
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
-def homepage_html(page, title="Homepage") -> str:
+def homepage_html(page: Homepage, title: str = "Homepage") -> str:
     """A homepage as one HTML document, without scripts, pictures or anything from elsewhere.
 
     Parameters
@@ -25,4 +27,14 @@ def homepage_html(page, title="Homepage") -> str:
     str
         The document; all text in it is escaped.
     """
-    return _TEMPLATES.get_template("homepage.html").render(page=page, title=title)
+    return _template().render(page=page, title=title)
+
+
+@functools.cache
+def _template() -> Template:
+    from jinja2 import Environment, FileSystemLoader
+
+    folder = FileSystemLoader(os.path.dirname(__file__))
+    environment = Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.globals["zip"] = zip
+    return environment.get_template("homepage.html")

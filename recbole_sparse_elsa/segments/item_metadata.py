@@ -1,12 +1,13 @@
 """What RecBole's .item file tells of items: what to call them, and the words, genres and tags that they have."""
 
+from __future__ import annotations
+
 import csv
+import os
 import re
 import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-import pandas as pd
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from recbole_sparse_elsa.errors import DatasetError, OptionError
 
@@ -28,12 +29,17 @@ class ItemMetadata:
         The values of each field of each item, as they are written.
     """
 
-    labels: list
-    terms: list
-    fields: dict
+    labels: list[str]
+    terms: list[list[str]]
+    fields: dict[str, list[list[str]]]
 
 
-def read_item_file(path, item_tokens, term_fields=None, item_id_field="item_id") -> ItemMetadata:
+def read_item_file(
+    path: str | os.PathLike[str],
+    item_tokens: Sequence[str],
+    term_fields: Sequence[str] | None = None,
+    item_id_field: str = "item_id",
+) -> ItemMetadata:
     """Read the metadata of items from RecBole's atomic file NAME.item.
 
     Parameters
@@ -60,11 +66,20 @@ def read_item_file(path, item_tokens, term_fields=None, item_id_field="item_id")
     OptionError
         The file does not have one of ``term_fields``.
     """
-    form = {"sep": "\t", "quoting": csv.QUOTE_NONE, "encoding": "utf-8", "index_col": False}
+    import pandas as pd
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # of lines with too many fields
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, **form)
+            table = pd.read_csv(
+                path,
+                sep="\t",
+                quoting=csv.QUOTE_NONE,
+                encoding="utf-8",
+                index_col=False,
+                dtype=str,
+                keep_default_na=False,
+            )
     except OSError as error:
         raise DatasetError(f"item file {path} cannot be read: {error.strerror}") from None
     except (ValueError, pd.errors.ParserWarning) as error:  # pandas' errors are ValueErrors
@@ -97,9 +112,11 @@ def read_item_file(path, item_tokens, term_fields=None, item_id_field="item_id")
     )
 
 
-def _terms(texts):
+def _terms(texts: Iterable[Iterable[str]]) -> list[str]:
     """The distinct terms of one item from its values, without marks around them, stop words and numbers."""
-    terms = {}
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    terms: dict[str, str] = {}
     for values in texts:
         for value in values:
             term = value.strip(".,:;!?()[]{}\"'#&*/-")

@@ -1,10 +1,12 @@
 """Names of segments: the terms of the items' metadata that set a segment's members apart from all other items."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from tqdm import tqdm
 
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.segments.item_metadata import ItemMetadata
@@ -20,7 +22,11 @@ _TERMS_IN_NAME = 3
 _TERMS_FOR_NAMING = 20
 
 
-def name_segments(segments: Segments, metadata: ItemMetadata, naming=None) -> Segments:
+#: Makes the name of a segment from the labels of its items and the terms that set it apart, each with its z.
+Naming = Callable[[list[str], list[tuple[str, float]]], str]
+
+
+def name_segments(segments: Segments, metadata: ItemMetadata, naming: Naming | None = None) -> Segments:
     """Name segments from the metadata of their items.
 
     Every node of the tree is named, so that names stay the same at every cut: its members are compared with all other
@@ -47,6 +53,8 @@ def name_segments(segments: Segments, metadata: ItemMetadata, naming=None) -> Se
     OptionError
         The metadata are of another number of items, or ``naming`` returns no name.
     """
+    from tqdm import tqdm
+
     tree = segments.tree
     if len(metadata.labels) != len(tree.item_tokens):
         raise OptionError(f"metadata are of {len(metadata.labels)} items, but there are {len(tree.item_tokens)} items")
@@ -67,7 +75,7 @@ def name_segments(segments: Segments, metadata: ItemMetadata, naming=None) -> Se
     return Segments(dataclasses.replace(tree, names=names, labels=list(metadata.labels)), len(segments))
 
 
-def log_odds_z(in_members, n_members, in_all, n_all):
+def log_odds_z(in_members: np.ndarray, n_members: int, in_all: np.ndarray, n_all: int) -> np.ndarray:
     """How far the frequency of terms among members of a segment is from that among all other items.
 
     The log-odds ratio with an informative prior (Monroe, Colaresi and Quinn, "Fightin' Words", Political Analysis 2008,
@@ -95,9 +103,12 @@ def log_odds_z(in_members, n_members, in_all, n_all):
     return log_odds_ratio / np.sqrt(1 / members + 1 / members_without + 1 / others + 1 / others_without)
 
 
-def _term_matrix(terms_of_item):
+def _term_matrix(terms_of_item: Sequence[Sequence[str]]) -> tuple[list[str], csr_matrix]:
     """All terms, and which items have them: float64, items x terms. Upper and lower case are the same term."""
-    place_of, vocabulary, places, pointers = {}, [], [], [0]
+    place_of: dict[str, int] = {}
+    vocabulary: list[str] = []
+    places: list[int] = []
+    pointers = [0]
     for terms in terms_of_item:
         for term in terms:
             if term.lower() not in place_of:
@@ -112,5 +123,5 @@ def _term_matrix(terms_of_item):
     return vocabulary, has_term
 
 
-def _default_name(labels, terms):
+def _default_name(labels: list[str], terms: list[tuple[str, float]]) -> str:
     return ", ".join([term for term, _ in terms[:_TERMS_IN_NAME]] or labels[:2])

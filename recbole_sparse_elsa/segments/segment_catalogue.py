@@ -1,9 +1,12 @@
 """How a catalogue falls into segments: dominant signed factors, merged where they are small or similar."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
-from scipy.cluster.hierarchy import linkage
 from scipy.sparse import csr_matrix, issparse
-from scipy.spatial.distance import squareform
 
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.options import require_whole_number
@@ -14,7 +17,13 @@ DEFAULT_NUMBER = 50
 
 
 def segment_catalogue(
-    item_embeddings, item_tokens, n_segments=None, *, min_size=10, small="merge", popularity=None
+    item_embeddings: Any,
+    item_tokens: Sequence[str] | np.ndarray,
+    n_segments: int | None = None,
+    *,
+    min_size: int = 10,
+    small: str = "merge",
+    popularity: Any = None,
 ) -> Segments:
     """Divide a catalogue into segments of items that share a dominant signed factor (method page, section 7).
 
@@ -52,9 +61,28 @@ def segment_catalogue(
     ------
     OptionError
         An argument is not as described, or so many segments of that size cannot be had.
+
+    Examples
+    --------
+    The first two items share a latent dimension, and so do the others:
+
+    >>> from scipy.sparse import csr_array
+    >>> from recbole_sparse_elsa.segments import segment_catalogue
+    >>> item_embeddings = csr_array([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0], [0.1, 0.9]])
+    >>> tokens = ["Alien", "Blade Runner", "Casablanca", "Dr. Zhivago", "Evita"]
+    >>> segments = segment_catalogue(item_embeddings, tokens, 2, min_size=1, popularity=[9, 8, 7, 6, 5])
+    >>> for segment in segments:
+    ...     print(segment.name, segment.size, segment.factors)
+    Casablanca, Dr. Zhivago 3 [(1, 1)]
+    Alien, Blade Runner 2 [(0, 1)]
+
+    The same tree at another cut:
+
+    >>> [segment.size for segment in segments.cut(1)]
+    [5]
     """
     for name, value in (("min_size", min_size), ("n_segments", 1 if n_segments is None else n_segments)):
-        require_whole_number({name: value}, name, at_least=1)
+        require_whole_number(name, value, at_least=1)
     if small not in ("merge", "drop"):
         raise OptionError(f"small is {small!r}, but must be merge or drop")
     rows = _unit_rows(item_embeddings)
@@ -86,7 +114,7 @@ def segment_catalogue(
     return Segments(tree, min(DEFAULT_NUMBER, len(leaves)) if n_segments is None else n_segments)
 
 
-def dominant_factors(item_embeddings):
+def dominant_factors(item_embeddings: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
     """The dominant signed factor of each item.
 
     Parameters
@@ -114,12 +142,12 @@ def dominant_factors(item_embeddings):
     return factors, magnitudes
 
 
-def _signed_factors(rows):
+def _signed_factors(rows: csr_matrix) -> np.ndarray:
     """The signed factor of each non-zero."""
     return 2 * rows.indices.astype(np.int64) + (rows.data < 0)
 
 
-def _unit_rows(item_embeddings):
+def _unit_rows(item_embeddings: Any) -> csr_matrix:
     if not issparse(item_embeddings) or item_embeddings.ndim != 2 or item_embeddings.dtype.kind not in "fiu":
         raise OptionError("item_embeddings must be a SciPy sparse matrix of real numbers, items x latent dimensions")
     rows = csr_matrix(item_embeddings, dtype=np.float64, copy=True)
@@ -133,7 +161,7 @@ def _unit_rows(item_embeddings):
     return rows
 
 
-def _require_min_size(min_size, sizes, small):
+def _require_min_size(min_size: int, sizes: np.ndarray, small: str) -> None:
     most = int(sizes.max(initial=0) if small == "drop" else sizes.sum())
     if most == 0:
         raise OptionError("item_embeddings have no non-zero, so there is nothing to segment by")
@@ -142,14 +170,14 @@ def _require_min_size(min_size, sizes, small):
         raise OptionError(f"min_size is {min_size}, but {what} {most} items: give at most {most}")
 
 
-def _popularity(popularity, n_items):
+def _popularity(popularity: Any, n_items: int) -> np.ndarray:
     popularity = np.asarray(popularity, dtype=np.float64)
     if popularity.shape != (n_items,) or not np.isfinite(popularity).all():
         raise OptionError(f"popularity must be {n_items} finite numbers, one for each item")
     return popularity
 
 
-def _profile_products(rows, factors, segment_of_item):
+def _profile_products(rows: csr_matrix, factors: np.ndarray, segment_of_item: np.ndarray) -> list[np.ndarray]:
     """Inner products of the segments' latent directions, and of their members: two matrices of segments x segments.
 
     Both describe a segment by a sum, over its items and over its factors, so that those of a merged segment are sums of
@@ -165,16 +193,17 @@ def _profile_products(rows, factors, segment_of_item):
     return [(directions @ directions.T).toarray(), (members.T @ members).toarray()]
 
 
-def _similarity(products, of=slice(None)):
+def _similarity(products: list[np.ndarray], of: int | slice = slice(None)) -> np.ndarray:
     """The mean cosine of segments, or of those at ``of``, with all."""
     cosines = []
     for product in products:
         norms = np.sqrt(np.maximum(product.diagonal(), 1e-24))
-        cosines.append(product[of] / norms / (norms[of] if np.isscalar(of) else norms[of, None]))
-    return sum(cosines) / len(cosines)
+        cosines.append(product[of] / norms / (norms[of, None] if isinstance(of, slice) else norms[of]))
+    of_directions, of_members = cosines
+    return (of_directions + of_members) / 2
 
 
-def _merge_small(products, sizes, min_size):
+def _merge_small(products: list[np.ndarray], sizes: np.ndarray, min_size: int) -> np.ndarray:
     """Merge in place the smallest segment into the one most similar to it, until all are large enough.
 
     Returns
@@ -198,13 +227,17 @@ def _merge_small(products, sizes, min_size):
     return merged_into
 
 
-def _merge_similar(similarity):
+def _merge_similar(similarity: np.ndarray) -> list[list[int]]:
     """The merges that lead from the leaves to a single segment, the most similar first: pairs of nodes.
 
     Nodes are numbered as in scipy.cluster.hierarchy: the leaves, and then what each merge makes.
     """
     if len(similarity) == 1:
         return []
+    # What only recommends, or fills a homepage, need not load these.
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
     # The mean of cosines is a cosine of longer vectors, so these are Euclidean distances, as Ward's criterion needs.
     distances = np.sqrt(np.maximum(1 - (similarity + similarity.T) / 2, 0))
     np.fill_diagonal(distances, 0)

@@ -1,12 +1,15 @@
 """Segments of a catalogue: a tree, a cut through it, and the file that holds both."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, overload
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -14,7 +17,7 @@ from scipy.sparse import csr_matrix
 import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import OptionError, SegmentsFileError
 from recbole_sparse_elsa.options import require_whole_number
-from recbole_sparse_elsa.report import write_text
+from recbole_sparse_elsa.output import write_text
 
 FORMAT = "recbole_sparse_elsa segments"
 FORMAT_VERSION = 1
@@ -50,24 +53,24 @@ class SegmentTree:
         What each item is called on a page, such as its title; None if it is called by its token.
     """
 
-    item_tokens: list
+    item_tokens: list[str]
     embedding_size: int
     min_size: int
     leaf_of_item: np.ndarray
-    factors_of_leaf: list
-    merges: list
+    factors_of_leaf: list[list[int]]
+    merges: list[list[int]]
     prominence: np.ndarray
-    names: list = None
-    labels: list = None
+    names: list[str] | None = None
+    labels: list[str] | None = None
 
     @property
     def n_leaves(self) -> int:
         """The most segments that there can be."""
         return len(self.factors_of_leaf)
 
-    def leaves_of_node(self, node) -> list[int]:
+    def leaves_of_node(self, node: int) -> list[int]:
         """The leaves that a node is merged from, rising."""
-        leaves, nodes = [], [node]
+        leaves, nodes = list[int](), [node]
         while nodes:
             node = nodes.pop()
             if node < self.n_leaves:
@@ -77,18 +80,18 @@ class SegmentTree:
         return sorted(leaves)
 
     @cached_property
-    def items_of_leaf(self) -> list:
+    def items_of_leaf(self) -> list[np.ndarray]:
         """The places of each leaf's items: int64 arrays, rising."""
         order = np.argsort(self.leaf_of_item, kind="stable")
         bounds = np.searchsorted(self.leaf_of_item[order], np.arange(self.n_leaves + 1))
         return [order[start:end] for start, end in zip(bounds, bounds[1:])]
 
-    def items_of_node(self, node) -> np.ndarray:
+    def items_of_node(self, node: int) -> np.ndarray:
         """The places of a node's items, the most prominent first: int64."""
         items = np.sort(np.concatenate([self.items_of_leaf[leaf] for leaf in self.leaves_of_node(node)]))
         return items[np.argsort(-self.prominence[items], kind="stable")]
 
-    def label(self, item) -> str:
+    def label(self, item: int) -> str:
         """What the item at a place is called."""
         return self.item_tokens[item] if self.labels is None else self.labels[item]
 
@@ -115,10 +118,10 @@ class Segment:
 
     node: int
     name: str
-    factors: list
+    factors: list[tuple[int, int]]
     items: np.ndarray = field(repr=False)
-    item_tokens: list = field(repr=False)
-    item_labels: list = field(repr=False)
+    item_tokens: list[str] = field(repr=False)
+    item_labels: list[str] = field(repr=False)
 
     @property
     def size(self) -> int:
@@ -126,7 +129,7 @@ class Segment:
         return len(self.items)
 
 
-class Segments(Sequence):
+class Segments(Sequence[Segment]):
     """The segments of a catalogue at one cut through their tree: a sequence of Segment, the largest first.
 
     Made by `segment_catalogue`, or loaded from a file.
@@ -149,8 +152,8 @@ class Segments(Sequence):
         The tree cannot be cut into so many segments.
     """
 
-    def __init__(self, tree, n_segments):
-        require_whole_number({"n_segments": n_segments}, "n_segments", at_least=1)
+    def __init__(self, tree: SegmentTree, n_segments: int) -> None:
+        require_whole_number("n_segments", n_segments, at_least=1)
         if n_segments > tree.n_leaves:
             raise OptionError(
                 f"n_segments is {n_segments}, but there can be at most {tree.n_leaves} segments of at least "
@@ -162,7 +165,8 @@ class Segments(Sequence):
             nodes -= set(merged)
             nodes.add(tree.n_leaves + place)
         items = {node: tree.items_of_node(node) for node in nodes}
-        self._segments, taken = [], set()
+        self._segments: list[Segment] = []
+        taken: set[str] = set()
         for node in sorted(nodes, key=lambda node: (-len(items[node]), node)):
             name = _distinct(_name(tree, node, items[node]), taken)
             taken.add(name)
@@ -178,10 +182,16 @@ class Segments(Sequence):
                 )
             )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._segments)
 
-    def __getitem__(self, place):
+    @overload
+    def __getitem__(self, place: int) -> Segment: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Segment]: ...
+
+    def __getitem__(self, place: int | slice) -> Segment | list[Segment]:
         return self._segments[place]
 
     @property
@@ -190,7 +200,7 @@ class Segments(Sequence):
         return [self.tree.item_tokens[item] for item in np.flatnonzero(self.tree.leaf_of_item < 0)]
 
     @cached_property
-    def place_of_item(self) -> dict:
+    def place_of_item(self) -> dict[str, int]:
         """The place of each item in the item embeddings, by its token."""
         return {token: place for place, token in enumerate(self.tree.item_tokens)}
 
@@ -217,7 +227,7 @@ class Segments(Sequence):
         vectors.data /= np.repeat(np.maximum(norms, 1), np.diff(vectors.indptr)).astype(np.float32)
         return vectors
 
-    def cut(self, n_segments) -> "Segments":
+    def cut(self, n_segments: int) -> Segments:
         """The same tree, cut into another number of segments: they unite these, or are parts of these.
 
         Raises
@@ -227,7 +237,7 @@ class Segments(Sequence):
         """
         return Segments(self.tree, n_segments)
 
-    def save(self, path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tree and the cut as a JSON file, whole or not at all.
 
         Raises
@@ -251,7 +261,7 @@ class Segments(Sequence):
             raise OptionError(f"segments file {path} cannot be written: {error.strerror}") from None
 
     @classmethod
-    def load(cls, path) -> "Segments":
+    def load(cls, path: str | os.PathLike[str]) -> Segments:
         """Read segments that `save` wrote. The file is plain JSON, so that it need not be trusted.
 
         Raises
@@ -272,7 +282,7 @@ class Segments(Sequence):
             raise SegmentsFileError(
                 f"segments file {path} has version {content.get('format_version')!r} of the format, written by "
                 f"recbole_sparse_elsa {content.get('package_version')!r}, but version {FORMAT_VERSION} is read here: "
-                "make it anew"
+                "make it again"
             )
         try:
             return cls(_checked_tree(content), content["n_segments"])
@@ -282,11 +292,11 @@ class Segments(Sequence):
             raise SegmentsFileError(f"segments file {path} is damaged: {error}") from None
 
 
-def _name(tree, node, items):
+def _name(tree: SegmentTree, node: int, items: np.ndarray) -> str:
     return ", ".join(map(tree.label, items[:2])) if tree.names is None else tree.names[node]
 
 
-def _distinct(name, taken):
+def _distinct(name: str, taken: set[str]) -> str:
     number, distinct = 1, name
     while distinct in taken:
         number += 1
@@ -294,14 +304,14 @@ def _distinct(name, taken):
     return distinct
 
 
-def _checked_tree(content):
+def _checked_tree(content: Mapping[str, Any]) -> SegmentTree:
     """The tree in a file; KeyError or ValueError where it is none."""
     tree = SegmentTree(**{name: content[name] for name in SegmentTree.__dataclass_fields__})
     n_items = len(_list_of("item_tokens", str, tree.item_tokens))
     n_leaves = len(_list_of("factors_of_leaf", list, tree.factors_of_leaf))
     _require(n_items > 0 and len(set(tree.item_tokens)) == n_items, "item_tokens are not distinct")
     for name in ("embedding_size", "min_size"):
-        require_whole_number(content, name, at_least=1)
+        require_whole_number(name, content[name], at_least=1)
         _require(content[name] < 2**31, f"{name} is wrong")
     _list_of("leaf_of_item", int, tree.leaf_of_item, n_items)
     factors = [factor for of_leaf in tree.factors_of_leaf for factor in _list_of("factors_of_leaf", int, of_leaf)]
@@ -327,13 +337,13 @@ def _checked_tree(content):
     )
 
 
-def _list_of(name, kind, values, length=None):
+def _list_of(name: str, kind: type | tuple[type, ...], values: Any, length: int | None = None) -> list[Any]:
     _require(isinstance(values, list) and length in (None, len(values)), f"{name} is wrong")
     # In JSON true and false are no numbers.
     _require(all(isinstance(value, kind) and not isinstance(value, bool) for value in values), f"{name} is wrong")
     return values
 
 
-def _require(holds, message):
+def _require(holds: object, message: str) -> None:
     if not holds:
         raise ValueError(message)

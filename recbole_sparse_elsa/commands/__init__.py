@@ -1,0 +1,1 @@
+"""The commands of ``sparse-elsa``, each a thin shell over a documented call."""

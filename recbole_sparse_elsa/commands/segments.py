@@ -1,0 +1,83 @@
+"""``sparse-elsa segments``: the catalogue in named segments, from the item embeddings of a model."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from recbole_sparse_elsa import output
+from recbole_sparse_elsa.commands._source import add_source_arguments, open_source
+from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.options import require_whole_number
+from recbole_sparse_elsa.segments import named_segments
+from recbole_sparse_elsa.segments.segment_catalogue import DEFAULT_NUMBER
+
+_EXAMPLES = 3
+
+
+def add_subcommand(subparsers: Any) -> None:
+    """Add ``segments``."""
+    parser = subparsers.add_parser(
+        "segments", help=str(__doc__).split("``: ")[1], description=__doc__, allow_abbrev=False
+    )
+    add_source_arguments(parser)
+    parser.add_argument("--output", required=True, metavar="FILE", help="segments file (JSON) to write")
+    parser.add_argument(
+        "--n_segments", type=int, help=f"number of segments (default: {DEFAULT_NUMBER}, or fewer if there are fewer)"
+    )
+    parser.add_argument("--min_size", type=int, default=10, help="items that a segment has at least (default: 10)")
+    parser.add_argument(
+        "--small",
+        choices=["merge", "drop"],
+        default="merge",
+        help="merge smaller segments into others, or leave their items over (default: merge)",
+    )
+    parser.add_argument(
+        "--item_file", metavar="FILE", help="RecBole's .item file, for names (default: that of a checkpoint's data set)"
+    )
+    parser.add_argument(
+        "--term_fields", nargs="+", metavar="FIELD", help="fields of it from which names are made (default: all texts)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Segment the catalogue by `named_segments`, print the segments, and write the file.
+
+    Raises
+    ------
+    OptionError
+        An option is not allowed.
+    IndexFileError, CheckpointError, DatasetError
+        A file cannot be read.
+    """
+    require_whole_number("min_size", options.min_size, at_least=1)
+    if options.n_segments is not None:
+        require_whole_number("n_segments", options.n_segments, at_least=1)
+    output.require_folder_of(options.output)
+    source = open_source(options.source, options.data_path)
+    index, item_file = source.index, options.item_file or source.item_file
+    if item_file is None and options.term_fields:
+        raise OptionError("term_fields are given, but there is no .item file: give it with --item_file")
+    segments = named_segments(
+        index,
+        item_file,
+        options.n_segments,
+        min_size=options.min_size,
+        small=options.small,
+        term_fields=options.term_fields,
+        item_id_field=source.item_id_field,
+    )
+    if item_file is None:
+        print("No metadata: segments are named by item tokens; give a .item file with --item_file")
+    rows = [
+        {"segment": segment.name, "items": segment.size, "for example": "; ".join(segment.item_labels[:_EXAMPLES])}
+        for segment in segments
+    ]
+    print(output.markdown_table(rows))
+    print(
+        f"{len(segments)} segments of {index.n_items - len(segments.left_over)} items, {len(segments.left_over)} items "
+        f"left over; the tree can be cut into 1 to {segments.tree.n_leaves} segments"
+    )
+    segments.save(options.output)
+    print(f"Written: {options.output}")

@@ -1,0 +1,27 @@
+"""``sparse-elsa tables``: tables, plots and significance tests, made again from a leaderboard's results.csv."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from recbole_sparse_elsa.leaderboard.write_report import write_report
+
+
+def add_subcommand(subparsers: Any) -> None:
+    """Add ``tables``."""
+    parser = subparsers.add_parser(
+        "tables", help=str(__doc__).split("``: ")[1], description=__doc__, allow_abbrev=False
+    )
+    parser.add_argument("results", metavar="RESULTS.csv", help="a leaderboard's results.csv")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the tables and plots")
+    parser.add_argument("--baseline", metavar="LABEL", help="label that the significance tests compare the others with")
+    parser.add_argument(
+        "--metric", nargs="+", help="metrics of size tables, tests and plots (default: NDCG@100, or else the first)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write what the options of ``sparse-elsa tables`` ask for; see `write_report`."""
+    write_report(options.results, options.output, options.baseline, options.metric)

@@ -1,0 +1,1 @@
+"""RecBole's atomic files, read by one set of rules."""

@@ -1,0 +1,91 @@
+"""What tells one set of training data from another: a checkpoint carries it, and other data are refused."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Checksums of the data that a model was trained on.
+
+    Attributes
+    ----------
+    n_users, n_items, n_interactions : int
+        Of the training data, without RecBole's padding user and item.
+    users, items : str
+        SHA-256 of the tokens, in the order of RecBole's internal ids.
+    interactions : str
+        SHA-256 of the internal ids of user and item of each training interaction, in their order.
+    """
+
+    n_users: int
+    n_items: int
+    n_interactions: int
+    users: str
+    items: str
+    interactions: str
+
+    @classmethod
+    def of(cls, dataset: Any) -> "Fingerprint":
+        """The fingerprint of training data.
+
+        Parameters
+        ----------
+        dataset : recbole.data.dataset.Dataset
+            The training data, as a model gets them.
+        """
+        users, items = (dataset.field2id_token[field][1:] for field in (dataset.uid_field, dataset.iid_field))
+        interactions = hashlib.sha256()
+        for field in (dataset.uid_field, dataset.iid_field):
+            interactions.update(np.ascontiguousarray(np.asarray(dataset.inter_feat[field]), dtype="<i8").data)
+        return cls(
+            n_users=len(users),
+            n_items=len(items),
+            n_interactions=len(dataset.inter_feat),
+            users=_checksum(users),
+            items=_checksum(items),
+            interactions=interactions.hexdigest(),
+        )
+
+    @classmethod
+    def of_saved(cls, saved: Mapping[str, Any] | None) -> "Fingerprint | None":
+        """The fingerprint that `saved` returned, or None for a checkpoint of version 0.1.0, which has none."""
+        return None if saved is None else cls(**saved)
+
+    def saved(self) -> dict[str, Any]:
+        """This fingerprint as plain data."""
+        return asdict(self)
+
+    def differences(self, other: "Fingerprint", interactions: bool = False) -> list[str]:
+        """What ``other`` has otherwise, in words; empty if the data are the same.
+
+        Parameters
+        ----------
+        other : Fingerprint
+            Of the data at hand.
+        interactions : bool
+            Whether the interactions must be the same, too, as for going on with a training.
+        """
+        found = []
+        for name, plural in (("users", "users"), ("items", "items")):
+            if getattr(self, name) != getattr(other, name):
+                counts = getattr(self, f"n_{name}"), getattr(other, f"n_{name}")
+                found.append(
+                    f"{counts[0]:,} {plural}, and the data {counts[1]:,}"
+                    if counts[0] != counts[1]
+                    else f"the {plural} in another order, or others"
+                )
+        if interactions and not found and self.interactions != other.interactions:
+            found.append(
+                f"other training interactions ({self.n_interactions:,}, and the data {other.n_interactions:,})"
+            )
+        return found
+
+
+def _checksum(tokens: Iterable[Any]) -> str:
+    # Tokens have no line feeds: they are fields of a line.
+    return hashlib.sha256("\n".join(map(str, tokens)).encode("utf-8", "surrogatepass")).hexdigest()

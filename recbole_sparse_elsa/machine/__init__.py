@@ -1,0 +1,1 @@
+"""What a run runs on: the device, the versions, and the memory."""

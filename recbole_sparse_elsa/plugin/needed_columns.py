@@ -1,0 +1,51 @@
+"""Which columns of a data set the options of a run need, whether or not ``load_col`` names them."""
+
+from typing import Any
+
+
+def why_time_is_needed(config: Any) -> str | None:
+    """What in the options of a run puts interactions into the order of time; None if nothing does.
+
+    With ``benchmark_filename`` RecBole takes the files as they are.
+    """
+    if config["benchmark_filename"] is not None:
+        return None
+    from recbole.utils import ModelType
+
+    arguments = config["eval_args"]
+    if isinstance(arguments.get("split"), dict) and "TS" in arguments["split"]:
+        return "split TS of eval_args"
+    if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+        return f"the sequential model {config['model']}"
+    if arguments.get("order") == "TO":
+        return "order TO of eval_args"
+    return None
+
+
+def fields_on_loan(config: Any) -> dict[str, str]:
+    """The fields that are needed until the data are filtered or ordered, and the option that needs each."""
+    if config["benchmark_filename"] is not None:
+        return {}
+    fields = {}
+    if config["rm_dup_inter"] is not None and config["TIME_FIELD"]:
+        fields[config["TIME_FIELD"]] = "rm_dup_inter"
+    for field in config["val_interval"] or {}:
+        fields[field] = "val_interval"
+    reason = why_time_is_needed(config)
+    if reason and config["TIME_FIELD"]:
+        fields[config["TIME_FIELD"]] = reason
+    return fields
+
+
+def fields_to_keep(config: Any) -> dict[str, str]:
+    """The fields that an option makes part of the data, and the option; RecBole drops that of ``threshold`` itself."""
+    fields = {}
+    for option in ("threshold", "normalize_field", "numerical_features", "discretization"):
+        for field in config[option] or ():
+            fields[field] = option
+    for pair in (config["preload_weight"] or {}).items():
+        for field in pair:
+            fields[field] = "preload_weight"
+    if config["time-aware"] is True and config["TIME_FIELD"]:
+        fields[config["TIME_FIELD"]] = "time-aware"
+    return fields

@@ -1,0 +1,185 @@
+"""Evaluation: figures, metrics that crash, and models that are scored in another way than they should be."""
+
+import types
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+
+from recbole_sparse_elsa.errors import DatasetError
+from recbole_sparse_elsa.plugin.full_sort import not_implemented_is_an_error
+from recbole_sparse_elsa.plugin.patching import replaces
+
+
+def _figures_print_their_type(evaluate: Callable[..., Any]) -> bool:
+    metric = types.SimpleNamespace(calculate_metric=lambda dataobject: {"metric": np.float64(0.5)})
+    stub = types.SimpleNamespace(metrics=["metric"], metric_class={"metric": metric})
+    return repr(evaluate(stub, None)["metric"]) != "0.5"
+
+
+@replaces(
+    "recbole.evaluator.Evaluator.evaluate",
+    parameters="self dataobject",
+    kind="repair",
+    since="numpy 2.0",
+    until="the metrics are Python's floats",
+    probe=_figures_print_their_type,
+)
+def make_figures_plain_floats(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Give metrics as Python's floats.
+
+    numpy >= 2 prints its own as np.float64(0.1), in logs too.
+    """
+
+    def evaluate(self, dataobject):
+        result = original(self, dataobject)
+        for metric, value in result.items():
+            if isinstance(value, np.floating):
+                result[metric] = float(value)
+        return result
+
+    return evaluate
+
+
+def _fails_on_a_count(get_data_struct: Callable[..., Any]) -> bool:
+    from recbole.evaluator.collector import DataStruct
+
+    stub = types.SimpleNamespace(data_struct=DataStruct())
+    stub.data_struct.set("data.num_items", 3)
+    try:
+        get_data_struct(stub)
+    except AttributeError:
+        return True
+    return False
+
+
+@replaces(
+    "recbole.evaluator.Collector.get_data_struct",
+    parameters="self",
+    kind="repair",
+    since="RecBole 1.2.1",
+    until="RecBole asks tensors only for .cpu() (issues #2131, #2191, #2194)",
+    probe=_fails_on_a_count,
+)
+def collect_what_is_not_a_tensor(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Let ItemCoverage, AveragePopularity, GiniIndex and TailPercentage be computed.
+
+    They need a count, of which RecBole asks .cpu().
+    """
+
+    def get_data_struct(self):
+        collected = self.data_struct._data_dict
+        others = {key: value for key, value in collected.items() if not isinstance(value, torch.Tensor)}
+        for key in others:
+            del collected[key]
+        returned = original(self)
+        collected.update(others)
+        returned._data_dict.update(others)
+        return returned
+
+    return get_data_struct
+
+
+def _only_epoch_is_not_validated(init: Callable[..., Any]) -> bool:
+    from recbole.trainer import TraditionalTrainer, Trainer
+
+    def trainer_init(self, config, model):
+        self.epochs, self.eval_step = 300, 5
+
+    trainer = TraditionalTrainer.__new__(TraditionalTrainer)
+    with mock.patch.object(Trainer, "__init__", trainer_init):
+        init(trainer, None, None)
+    return trainer.eval_step > trainer.epochs
+
+
+@replaces(
+    "recbole.trainer.TraditionalTrainer.__init__",
+    parameters="self config model",
+    kind="repair",
+    since="RecBole 1.2.1",
+    until="RecBole sets the number of epochs first",
+    probe=_only_epoch_is_not_validated,
+)
+def validate_the_only_epoch(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Validate the only epoch of a model that has just one (EASE, ItemKNN, ...) whatever ``eval_step`` is.
+
+    RecBole means to, but sets their number of epochs only after it has taken the smaller of the two. The epoch then is
+    neither validated nor saved, and the run ends with the checkpoint missing.
+    """
+
+    def init(self, config, model):
+        original(self, config, model)
+        self.eval_step = min(self.eval_step, self.epochs)
+
+    return init
+
+
+def _scores_each_item_alone(full_sort_batch_eval: Callable[..., Any]) -> bool:
+    stub = mock.MagicMock(test_batch_size=1)
+    stub.model.full_sort_predict.side_effect = NotImplementedError
+    full_sort_batch_eval(stub, (mock.MagicMock(), None, None, None))
+    return stub.model.predict.called
+
+
+@replaces(
+    "recbole.trainer.Trainer._full_sort_batch_eval",
+    parameters="self batched_data",
+    kind="repair",
+    since="RecBole 1.2.1",
+    until="RecBole looks whether the model has the method",
+    probe=_scores_each_item_alone,
+)
+def name_missing_operations(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn a NotImplementedError that leaves a model's own full_sort_predict into an error that names the cause.
+
+    RecBole takes it for a model without full_sort_predict, and scores each user and item alone, which is right but
+    takes hours. torch raises it where a device or a sparse layout lacks an operation.
+    """
+
+    def full_sort_batch_eval(self, batched_data):
+        with not_implemented_is_an_error(self.model):
+            return original(self, batched_data)
+
+    return full_sort_batch_eval
+
+
+def _fails_on_a_user_without_history(full_sort_scores: Callable[..., Any]) -> bool:
+    test_data = mock.MagicMock(is_sequential=False, uid2history_item=np.array([None]))
+    test_data.dataset.uid_field = "user_id"
+    try:
+        full_sort_scores([0], mock.MagicMock(), test_data)
+    except TypeError:
+        return True
+    return False
+
+
+@replaces(
+    "recbole.utils.case_study.full_sort_scores",
+    parameters="uid_series model test_data device",
+    kind="repair",
+    since="RecBole 1.2.1",
+    until="RecBole names these users",
+    probe=_fails_on_a_user_without_history,
+)
+def name_users_without_test_data(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Name the users that a case study cannot look at.
+
+    RecBole fails on their missing history with a TypeError. It also scores each user and item alone where an operation
+    is missing, as in `name_missing_operations`.
+    """
+
+    def full_sort_scores(uid_series, model, test_data, device=None):
+        if not test_data.is_sequential:
+            history = test_data.uid2history_item
+            missing = [int(user) for user in uid_series if not 0 <= user < len(history) or history[user] is None]
+            if missing:
+                raise DatasetError(
+                    f"users {', '.join(map(str, missing))} (internal ids) have no interactions in the test data; "
+                    f"the {len(test_data.uid_list)} users that have are test_data.uid_list"
+                )
+        with not_implemented_is_an_error(model):
+            return original(uid_series, model, test_data, device)
+
+    return full_sort_scores

@@ -1,0 +1,94 @@
+"""One training and evaluation of a model by name: what ``run_recbole.py`` and ``sparse-elsa train`` call."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from recbole.quick_start import quick_start
+
+from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.training.checkpoint import read_checkpoint
+
+_DEFAULTS = {"model": "SparseELSA", "dataset": "ml-100k"}
+# Options that say where a run takes place: those of this run count, not those of the run that is resumed.
+_OF_THE_PLACE = ("nproc", "world_size", "ip", "port", "offset", "local_rank")
+
+
+def run(
+    model: str | None = None,
+    dataset: str | None = None,
+    *,
+    config_files: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    resume: str | None = None,
+    nproc: int = 1,
+    world_size: int = -1,
+    ip: str = "localhost",
+    port: str = "5678",
+    group_offset: int = 0,
+) -> dict[str, Any] | None:
+    """Train and evaluate a model, RecBole's own or one of this package's.
+
+    Parameters
+    ----------
+    model, dataset : str, optional
+        Names; by default what the config files name, or else SparseELSA and ml-100k, which RecBole ships.
+    config_files : sequence of str
+        YAML files with options; later ones win.
+    options : mapping, optional
+        Options by name, which win over those of the files.
+    resume : str, optional
+        Checkpoint of an interrupted run to go on from, with its model, data set and options.
+    nproc, world_size : int
+        Processes on this machine, and on all machines.
+    ip, port : str
+        Address of the first machine.
+    group_offset : int
+        First rank of this machine.
+
+    Returns
+    -------
+    dict or None
+        RecBole's result (``best_valid_score``, ``best_valid_result``, ``test_result`` and others), and
+        ``saved_model_file``, the checkpoint of the best model or None. None on machines other than the first.
+
+    Raises
+    ------
+    UserError
+        An option is not allowed, a file cannot be used, or the training cannot go on.
+    """
+    chosen = dict(_DEFAULTS)
+    for file in config_files:
+        chosen.update(_model_and_dataset_of(file))
+    config_dict = dict(options or {})
+    if resume is not None:
+        config = read_checkpoint(resume, "cpu")["config"]
+        saved = {name: value for name, value in config.external_config_dict.items() if name not in _OF_THE_PLACE}
+        config_dict = {**saved, **config_dict, "resume": resume}
+        chosen = {name: config[name] for name in chosen}
+    result = quick_start.run(
+        model or chosen["model"],
+        dataset or chosen["dataset"],
+        config_file_list=list(config_files),
+        config_dict=config_dict,
+        nproc=nproc,
+        world_size=world_size,
+        ip=ip,
+        port=port,
+        group_offset=group_offset,
+    )
+    return None if result is None else {**result, "saved_model_file": result.saved_model_file}
+
+
+def _model_and_dataset_of(config_file):
+    """The model and the data set that a config file names, either of which may be missing."""
+    if not os.path.isfile(config_file):
+        raise OptionError(f"config_files: {config_file} was not found; give YAML files, separated by spaces")
+    with open(config_file, encoding="utf-8") as file:
+        try:
+            options = yaml.load(file, Loader=yaml.FullLoader) or {}
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise OptionError(f"config_files: {config_file} is not a YAML file: {reason}") from None
+    return {name: options[name] for name in ("model", "dataset") if name in options}

@@ -1,0 +1,261 @@
+"""A saved run: a checkpoint and the data set that the model was trained on, each loaded once."""
+
+import os
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.config import Config
+from recbole.data import create_dataset
+from recbole.utils import init_seed
+from scipy.sparse import csr_matrix
+
+from recbole_sparse_elsa.core.topk_embedding import csr_of_state, is_unpruned_state
+from recbole_sparse_elsa.errors import CheckpointError, DatasetError, OptionError
+from recbole_sparse_elsa.index import SparseIndex
+from recbole_sparse_elsa.model.recipe import Recipe
+from recbole_sparse_elsa.runs.training_run import Data, create_model, derived_config, split_data
+from recbole_sparse_elsa.training.checkpoint import read_checkpoint
+
+_INDEXED_MODELS = ("SparseELSA", "ELSASAE")
+_EMBEDDING = "item_embedding."
+
+
+class SavedRun:
+    """What a training left: its model, its options, its data, and the item file of its data set.
+
+    The checkpoint is read when the object is made. All else is loaded when it is first asked for, and once.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The checkpoint that a RecBole trainer wrote. It is a pickle, and must be one you trust.
+    data_path : str, optional
+        Folder that holds the data set's folder; by default where the data set was when the model was trained.
+
+    Attributes
+    ----------
+    path : str
+        As above.
+    config : recbole.config.Config
+        The options of the run, for loading its data here and on the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        The file cannot be read or is not a checkpoint.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], data_path: str | None = None) -> None:
+        self.path = os.fspath(path)
+        self._checkpoint = read_checkpoint(path, "cpu")
+        saved = self._checkpoint["config"]
+        changes = {"device": torch.device("cpu"), "single_spec": True, "local_rank": 0, "resume": None}
+        if data_path is not None:
+            changes["data_path"] = os.path.join(data_path, saved["dataset"])
+        self.config: Config = derived_config(saved, **changes)
+
+    @property
+    def model_name(self) -> str:
+        """The name of the model."""
+        return self.config["model"]
+
+    @property
+    def dataset(self) -> str:
+        """The name of the data set."""
+        return self.config["dataset"]
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the model chose from its options and the data, of ELSA, SparseELSA and ELSASAE."""
+        return Recipe.of_checkpoint(self._checkpoint)
+
+    @property
+    def item_file(self) -> str | None:
+        """The .item file of the data set, if there is one."""
+        file = os.path.join(self.config["data_path"], f"{self.dataset}.item")
+        return file if os.path.isfile(file) else None
+
+    @property
+    def item_id_field(self) -> str:
+        """The name of the data set's field of item tokens."""
+        return self.config["ITEM_ID_FIELD"]
+
+    @cached_property
+    def filtered_dataset(self) -> Any:
+        """The data set (recbole.data.dataset.Dataset) after filtering.
+
+        Raises
+        ------
+        DatasetError
+            The data set is not found.
+        """
+        if not os.path.isdir(self.config["data_path"]):
+            raise DatasetError(
+                f"data set {self.dataset}, on which the model was trained, was not found in "
+                f"{self.config['data_path']}; give the folder that holds its folder as data_path"
+            )
+        init_seed(self.config["seed"], self.config["reproducibility"])
+        dataset = create_dataset(self.config)
+        # Splitting brings them into another order, and with held-out users gives the users other ids.
+        table = dataset.inter_feat[[dataset.uid_field, dataset.iid_field]].sort_values(dataset.uid_field, kind="stable")
+        user_ids, starts = np.unique(table[dataset.uid_field].to_numpy(), return_index=True)
+        items = dataset.id2token(dataset.iid_field, table[dataset.iid_field].to_numpy())
+        users = dataset.id2token(dataset.uid_field, user_ids)
+        self._histories = {
+            str(user): history for user, history in zip(users, np.split(items.astype(object), starts[1:]))
+        }
+        return dataset
+
+    @cached_property
+    def data(self) -> Data:
+        """The training, validation and test data, split as they were for the training."""
+        return split_data(self.config, self.filtered_dataset)
+
+    @cached_property
+    def model(self) -> Any:
+        """The model, as it was saved, on the CPU.
+
+        Raises
+        ------
+        CheckpointError
+            It does not fit the data.
+        """
+        model = create_model(self.config, self.data.train_data)
+        model.load_state_dict(self._checkpoint["state_dict"])
+        model.load_other_parameter(self._checkpoint.get("other_parameter"))
+        return model
+
+    @cached_property
+    def index(self) -> SparseIndex:
+        """A retrieval index of a SparseELSA or ELSASAE, with values in float32; see `make_index`."""
+        return self.make_index()
+
+    def make_index(self, encoding: str = "float32") -> SparseIndex:
+        """Make an index of a trained SparseELSA or ELSASAE.
+
+        Parameters
+        ----------
+        encoding : str
+            float32, float16, int8 or int4.
+
+        Returns
+        -------
+        SparseIndex
+            All items of the data set after filtering, in RecBole's order, with their training interactions as
+            popularity.
+
+        Raises
+        ------
+        CheckpointError
+            The checkpoint holds another model, or belongs to other data.
+        DatasetError
+            The data set is not found.
+        OptionError
+            The encoding is unknown.
+        """
+        item_embeddings = self._item_embeddings()
+        dataset = self.data.train_data.dataset
+        n_items = dataset.item_num - 1  # the first stands for padding
+        if n_items != item_embeddings.shape[0]:
+            raise CheckpointError(
+                f"checkpoint {self.path} holds {item_embeddings.shape[0]} items, but data set {self.dataset} in "
+                f"{self.config['data_path']} has {n_items}: it is not the one that the model was trained on"
+            )
+        item_scale = self._checkpoint["state_dict"].get(f"{_EMBEDDING}item_scale")
+        return index_of_dataset(dataset, item_embeddings, item_scale, self.recipe.scales_input, encoding)
+
+    @property
+    def histories(self) -> dict[str, np.ndarray]:
+        """The tokens of the items (str objects) that each user of the data set has after filtering, by user token."""
+        assert self.filtered_dataset is not None
+        return self._histories
+
+    def history_of(self, user: str) -> list[str]:
+        """The tokens of all items that a user of the data set has after filtering.
+
+        Raises
+        ------
+        OptionError
+            The data set does not have the user.
+        """
+        if user not in self.histories:
+            raise OptionError(f"user is {user}, but data set {self.dataset} does not have such a user")
+        return list(self.histories[user])
+
+    def _item_embeddings(self):
+        """The item embeddings as CSR, rows of any norm."""
+        if self.model_name not in _INDEXED_MODELS:
+            raise CheckpointError(
+                f"checkpoint {self.path} holds model {self.model_name}, but must hold {' or '.join(_INDEXED_MODELS)}"
+            )
+        state = self._checkpoint["state_dict"]
+        try:
+            rows = csr_of_state(state, _EMBEDDING)
+        except KeyError as error:
+            raise CheckpointError(
+                f"checkpoint {self.path} holds no item embeddings: {error.args[0]} is missing"
+            ) from None
+        if self.model_name == "ELSASAE" and is_unpruned_state(state, _EMBEDDING):
+            raise CheckpointError(
+                f"checkpoint {self.path} holds the dense item embeddings of an ELSASAE whose autoencoder was not "
+                "fitted yet"
+            )
+        arrays = (rows.values.numpy(), rows.columns.numpy(), rows.row_pointers.numpy())
+        return csr_matrix(arrays, shape=rows.shape)
+
+
+def load(path: str | os.PathLike[str], data_path: str | None = None) -> SavedRun:
+    """Open a saved run: ``load("saved/SparseELSA-….pth").index.recommend(["50", "181"], 5)``.
+
+    Parameters
+    ----------
+    path, data_path
+        See `SavedRun`.
+
+    Raises
+    ------
+    CheckpointError
+        The file cannot be read or is not a checkpoint.
+    """
+    return SavedRun(path, data_path)
+
+
+def index_of_dataset(
+    dataset: Any,
+    item_embeddings: csr_matrix,
+    item_scale: torch.Tensor | None,
+    scales_input: bool,
+    encoding: str = "float32",
+) -> SparseIndex:
+    """Make an index of a model's item embeddings, with the tokens and the popularity of its training data.
+
+    Parameters
+    ----------
+    dataset : recbole.data.dataset.Dataset
+        The training interactions; repeated ones count once, as in the model.
+    item_embeddings : scipy.sparse.csr_matrix
+        Shape ``(n_items, embedding_size)``, in RecBole's order without padding; rows of any norm.
+    item_scale : torch.Tensor or None
+        float16, shape ``(n_items,)``, of the model's layer.
+    scales_input : bool
+        Whether the items of a history are divided by it.
+    encoding : str
+        float32, float16, int8 or int4.
+
+    Raises
+    ------
+    OptionError
+        The encoding is unknown.
+    """
+    interactions = dataset.inter_matrix(form="csr")
+    interactions.sum_duplicates()
+    return SparseIndex(
+        item_embeddings,
+        [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]],
+        encoding=encoding,
+        popularity=np.bincount(interactions.indices, minlength=dataset.item_num)[1:],
+        item_scale=None if item_scale is None else item_scale.cpu().numpy(),
+        scales_input=scales_input,
+    )

@@ -1,0 +1,78 @@
+"""Reading and writing RecBole's checkpoints: the only place where one is unpickled."""
+
+import logging
+import os
+import uuid
+from typing import Any
+
+import torch
+
+from recbole_sparse_elsa.errors import CheckpointError
+
+# What this process wrote it need not be warned of.
+_written_here: set[str] = set()
+
+
+def read_checkpoint(
+    path: str | os.PathLike[str], map_location: torch.device | str | None = None
+) -> dict[str, Any]:
+    """Read a checkpoint that a RecBole trainer wrote.
+
+    A checkpoint holds RecBole's Config, so it cannot be read with torch's ``weights_only``: reading it can run any
+    code that its writer put there.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The checkpoint file.
+    map_location : torch.device or str, optional
+        Where the tensors go; by default to the device they were saved from.
+
+    Returns
+    -------
+    dict
+        At least ``config`` and ``state_dict``.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, cannot be read, is cut off, or is not a RecBole checkpoint.
+    """
+    if os.path.abspath(path) not in _written_here:
+        logging.getLogger().info(
+            f"Reading {path}: a checkpoint is a pickle, which can run code; it must be one you trust"
+        )
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=False)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"checkpoint {path} does not exist") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
+        reason = (str(error).splitlines() or [""])[0]
+        raise CheckpointError(f"checkpoint {path} cannot be read: {type(error).__name__}: {reason}") from error
+    if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= checkpoint.keys():
+        raise CheckpointError(f"{path} is not a RecBole checkpoint: it has no config and state_dict")
+    return checkpoint
+
+
+def write_checkpoint(state: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write a checkpoint so that ``path`` holds, at any moment, either the old file or the whole new one.
+
+    Parameters
+    ----------
+    state : dict
+        What to save.
+    path : str or os.PathLike
+        The checkpoint file; it is replaced if it exists.
+    """
+    path = os.fspath(path)
+    temporary = f"{path}.{uuid.uuid4().hex[:6]}.tmp"  # in the same folder, where a rename cannot fail half-way
+    try:
+        torch.save(state, temporary, pickle_protocol=4)
+        os.replace(temporary, path)
+        _written_here.add(os.path.abspath(path))
+    except BaseException:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise

@@ -1,0 +1,165 @@
+"""RecBole's Trainer with checkpoints from which an interrupted run goes on with the same result."""
+
+import contextlib
+import os
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.config import Config
+from recbole.trainer import Trainer
+from torch import distributed
+
+from recbole_sparse_elsa.errors import CheckpointError
+from recbole_sparse_elsa.training.checkpoint import read_checkpoint, write_checkpoint
+
+#: How the name of a file ends from which a run can be resumed.
+RESUME_SUFFIX = "-resume.pth"
+
+
+class ResumingTrainer(Trainer):
+    """Keeps the state after each ``save_step`` epochs in a second file beside the best model (RecBole's checkpoint).
+
+    From it an interrupted run goes on with the same result as an uninterrupted one. The file is removed when training
+    ends.
+
+    Parameters
+    ----------
+    config : recbole.config.Config
+        RecBole's options, ``save_step``, and ``resume``: a checkpoint of the same model, data set and shape to go on
+        from.
+    model : ELSA
+        The model to train.
+
+    Raises
+    ------
+    CheckpointError
+        The checkpoint to resume from cannot be read or does not fit.
+    """
+
+    def __init__(self, config: Config, model: Any) -> None:
+        super().__init__(config, model)
+        self._saves = False
+        self._random_state_to_restore: dict[str, Any] | None = None
+        self._is_distributed = not config["single_spec"]
+        if config["resume"]:
+            self.resume_checkpoint(config["resume"])
+
+    @property
+    def _resume_file(self):
+        return self.saved_model_file.removesuffix(".pth") + RESUME_SUFFIX
+
+    def _save_resume_point(self, train_data, epoch_idx):
+        """Save the state at the end of the epoch before ``epoch_idx``, where everything that follows is determined."""
+        save_step = self.config["save_step"]
+        done = epoch_idx - 1
+        if not self._saves or not save_step or epoch_idx == self.start_epoch or epoch_idx % save_step:
+            return
+        random_states = of_all_processes(_random_state(train_data), self._is_distributed)
+        if self.config["local_rank"] != 0:
+            return
+        state = {
+            "config": self.config,
+            "epoch": done,
+            "cur_step": self.cur_step,
+            "best_valid_score": self.best_valid_score,
+            "best_valid_result": self.best_valid_result,
+            "best_model_file": os.path.basename(self.saved_model_file),
+            "state_dict": self.model.state_dict(),
+            "other_parameter": self.model.other_parameter(),
+            "optimizer": self.optimizer.state_dict(),
+            "random_states": random_states,
+        }
+        write_checkpoint(state, self._resume_file)
+        if done - self.start_epoch < save_step:
+            self.logger.info(f"If this run is interrupted, go on with --resume={self._resume_file}")
+
+    def resume_checkpoint(self, resume_file: str | os.PathLike[str]) -> None:
+        """Go on from a checkpoint of this model, data set and shape.
+
+        Parameters
+        ----------
+        resume_file : str or os.PathLike
+            The file that an interrupted run left, beside its best model.
+
+        Raises
+        ------
+        CheckpointError
+            The file cannot be read, or holds another model, data set or shape.
+        """
+        resume_file = str(resume_file)
+        checkpoint = read_checkpoint(resume_file, self.device)
+        for option in ("model", "dataset"):
+            saved, asked = checkpoint["config"][option], self.config[option]
+            if saved != asked:
+                raise CheckpointError(f"{resume_file} was saved with {option} {saved}, but {option} is {asked}")
+        if "best_model_file" not in checkpoint:
+            raise CheckpointError(
+                f"{resume_file} cannot be resumed from: it is a best model, without the state of its training; resume "
+                f"from the file that an interrupted run left, whose name ends in {RESUME_SUFFIX}"
+            )
+        fresh_weight = self.model.item_embedding.weight
+        self.model.load_state_dict(checkpoint["state_dict"])
+        self.model.load_other_parameter(checkpoint["other_parameter"])
+        self._optimize(self.model.item_embedding.weight, instead_of=fresh_weight)
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.start_epoch = checkpoint["epoch"] + 1
+        self.cur_step = checkpoint["cur_step"]
+        self.best_valid_score = checkpoint["best_valid_score"]
+        self.best_valid_result = checkpoint["best_valid_result"]
+        # A process that the interrupted run did not have has only the order of the batches in common with the others.
+        states, rank = checkpoint["random_states"], distributed.get_rank() if self._is_distributed else 0
+        batches = {"order of batches": states[0]["order of batches"]}
+        self._random_state_to_restore = states[rank] if rank < len(states) else batches
+        # The best model so far stays the run's best model, under its own name.
+        self.saved_model_file = os.path.join(os.path.dirname(resume_file), checkpoint["best_model_file"])
+        if self.best_valid_result is not None and not os.path.exists(self.saved_model_file):
+            raise CheckpointError(f"{resume_file} belongs to the best model {self.saved_model_file}, which is missing")
+        self.logger.info(f"Resuming from {resume_file} at epoch {self.start_epoch}")
+
+    def _restore_random_state(self, train_data):
+        """Put the random number generators back to where the interrupted run left them, once."""
+        if self._random_state_to_restore is not None:
+            _restore_random_state(self._random_state_to_restore, train_data)
+            self._random_state_to_restore = None
+
+    def _remove_resume_point(self):
+        if self._saves:
+            with contextlib.suppress(FileNotFoundError):  # another process may be the first to remove it
+                os.remove(self._resume_file)
+
+    def _optimize(self, parameter, instead_of):
+        for group in self.optimizer.param_groups:
+            group["params"] = [parameter if old is instead_of else old for old in group["params"]]
+
+
+def of_all_processes(value: Any, is_distributed: bool) -> list[Any]:
+    """The values that the processes of a run have, in their order."""
+    values = [value]
+    if is_distributed:
+        values *= distributed.get_world_size()
+        distributed.all_gather_object(values, value)
+    return values
+
+
+def _random_state(train_data):
+    """The states of all random number generators that training draws from."""
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all(),
+        "numpy": np.random.get_state(),
+        "python": random.getstate(),
+        "order of batches": train_data.generator.get_state(),
+    }
+
+
+def _restore_random_state(state, train_data):
+    train_data.generator.set_state(state["order of batches"].cpu())
+    if len(state) == 1:
+        return
+    torch.set_rng_state(state["torch"].cpu())
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([device_state.cpu() for device_state in state["cuda"]])
+    np.random.set_state(state["numpy"])
+    random.setstate(state["python"])

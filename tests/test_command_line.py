@@ -36,8 +36,13 @@ def test_sparse_elsa_on_ml_100k_is_what_runs_without_options():
 
 
 def test_built_in_models_run_too():
+    """RecBole's Pop counts an item once a batch, and sampled negatives, too (.1005).
+
+    Counts of users give .1418 where, of items of equal count, the one whose token comes first is ranked first (numpy:
+    .14183; by internal ids it would be .14155).
+    """
     result = run_recbole("--model=Pop", "--dataset=ml-100k")
-    assert re.search(r"test result: .*'ndcg@10'[,:] 0\.1005\b", plain(result.stderr + result.stdout))
+    assert re.search(r"test result: .*'ndcg@10'[,:] 0\.1418\b", plain(result.stderr + result.stdout))
 
 
 @pytest.mark.parametrize(

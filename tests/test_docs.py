@@ -156,7 +156,7 @@ def test_torch_and_recbole_begin_where_the_page_says(module):
     if module == "plugin.on_import":
         roots -= {"recbole"}  # whose import it waits for
     if floor <= FLOORS["core"][0]:
-        assert "recbole" not in roots or module == "machine.environment"  # whose version it tells
+        assert "recbole" not in roots
     if floor <= FLOORS["segments"][0]:
         assert "torch" not in roots
         at_top = {name.partition(".")[0] for name in imports_of(MODULES[module], when_loaded=True)}

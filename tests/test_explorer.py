@@ -288,7 +288,9 @@ def test_the_page_asks_nothing_of_elsewhere(explorer):
     assert set(re.findall(r"https?://[\w./-]+", page)) <= {"http://www.w3.org/1999/xhtml", "http://www.w3.org/2000/svg"}
     tags = PageParser(page).tags
     assert not [attributes for _, attributes in tags if "src" in attributes]
-    (policy,) = [attributes["content"] for tag, attributes in tags if "content-security-policy" in str(attributes).lower()]
+    (policy,) = [
+        attributes["content"] for tag, attributes in tags if "content-security-policy" in str(attributes).lower()
+    ]
     assert policy.startswith("default-src 'none'; ") and "unsafe" not in policy
 
 
@@ -341,7 +343,9 @@ def test_other_names_of_the_host_are_refused(explorer, host, status):
 def test_the_host_that_was_given_may_be_a_name(explorer, monkeypatch):
     resolve = socket.getaddrinfo
     monkeypatch.setattr(
-        socket, "getaddrinfo", lambda host, *rest, **named: resolve("127.0.0.1" if host == "My-PC" else host, *rest, **named)
+        socket,
+        "getaddrinfo",
+        lambda host, *rest, **named: resolve("127.0.0.1" if host == "My-PC" else host, *rest, **named),
     )
     with served(explorer, host="My-PC") as server:
         assert ask(server, "/", "my-pc:80")[0].status == 200
@@ -378,7 +382,8 @@ def test_no_text_of_the_data_becomes_markup(parts):
     explorer = Explorer(index, segments, {nasty: tokens[:3]}, nasty)
     page = static_page_html(explorer)
     parser = PageParser(page)
-    assert [tag for tag, _ in parser.tags] == [tag for tag, _ in PageParser(static_page_html(Explorer(*parts, "a"))).tags]
+    plain = PageParser(static_page_html(Explorer(*parts, "a")))
+    assert [tag for tag, _ in parser.tags] == [tag for tag, _ in plain.tags]
     assert nasty not in page
     assert embedded_answers(page)["user"][nasty]["history"][0]["label"] == tokens[0]
     with served(explorer) as server:
@@ -480,7 +485,7 @@ def test_the_command_serves_until_it_is_interrupted(checkerboard):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": TOP},
-        # Where the tests run in a shell's background, interrupts are ignored, and programs that they start inherit that.
+        # Where the tests run in a shell's background, interrupts are ignored, and what they start inherits that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:

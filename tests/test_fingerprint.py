@@ -3,8 +3,10 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
-from recbole_sparse_elsa.data.fingerprint import Fingerprint
+from recbole_sparse_elsa.data.fingerprint import Fingerprint, require_same_data
+from recbole_sparse_elsa.errors import CheckpointError
 
 
 def data(users="ab", items="xyz", pairs=((1, 1), (2, 3))):
@@ -19,9 +21,12 @@ def data(users="ab", items="xyz", pairs=((1, 1), (2, 3))):
 
 
 def test_the_same_data_have_the_same_fingerprint_also_after_it_was_saved():
-    assert Fingerprint.of_saved(Fingerprint.of(data()).saved()) == Fingerprint.of(data())
+    assert Fingerprint(**Fingerprint.of(data()).saved()) == Fingerprint.of(data())
     assert Fingerprint.of(data()).differences(Fingerprint.of(data()), interactions=True) == []
-    assert Fingerprint.of_saved(None) is None
+    require_same_data(Fingerprint.of(data()).saved(), Fingerprint.of(data()), "some.pth", interactions=True)
+    require_same_data(None, Fingerprint.of(data()), "some.pth")
+    with pytest.raises(CheckpointError, match="some.pth was trained on other data: it has 3 items, and the data 2; "):
+        require_same_data(Fingerprint.of(data()).saved(), Fingerprint.of(data(items="xy")), "some.pth")
 
 
 def test_other_users_items_and_interactions_are_named():

@@ -199,8 +199,7 @@ def test_finds_the_pattern_and_comes_back_from_its_checkpoint_with_the_same_figu
         colours = {int(item[1:]) % 2 for item in dataset.id2token("item_id", items[0].tolist())}
         assert colours == {int(user[1:-2]) % 2}
     for how in ({"load_best_model": False}, {"model_file": checkpoint}):
-        # ADMMSLIM adds random noise to its scores to break ties.
-        assert trainer.evaluate(test_data, **how) == pytest.approx(expected, abs=0.02 if name == "ADMMSLIM" else 0)
+        assert trainer.evaluate(test_data, **how) == expected
 
 
 def learnt(run):

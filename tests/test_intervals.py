@@ -80,8 +80,10 @@ NUMBERS = st.one_of(st.integers(-5, 5), st.floats(-5, 5), st.sampled_from([-math
 @given(st.lists(st.tuples(st.sampled_from("[("), NUMBERS, NUMBERS, st.sampled_from("])")), min_size=1, max_size=3))
 def test_numbers_are_within_as_by_comparing_them_one_by_one(intervals):
     text = ";".join(f"{left}{low},{high}{right}" for left, low, high, right in intervals)
-    if any(low > high or (low == high and (left + right != "[]" or math.isinf(low))) for left, low, high, right in
-           intervals):
+    if any(
+        low > high or (low == high and (left + right != "[]" or math.isinf(low)))
+        for left, low, high, right in intervals
+    ):
         with pytest.raises(OptionError):
             parse_intervals("x", text)
         return

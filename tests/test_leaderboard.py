@@ -121,7 +121,10 @@ def models(**changes):
             leaderboard(models=models(sizes={"reg_weight": []})),
             r".*: models.EASE.sizes.reg_weight is \[\], but must be a list .*",
         ),
-        (leaderboard(models=models(sizes={"reg_weight": {}})), ".*: models.EASE.sizes.reg_weight is {}, but must be .*"),
+        (
+            leaderboard(models=models(sizes={"reg_weight": {}})),
+            ".*: models.EASE.sizes.reg_weight is {}, but must be .*",
+        ),
         (
             leaderboard(models=models(sizes={"reg_weight": {1: {"epoch": 2}}})),
             ".*: models.EASE has the unknown option epoch: 2; did you mean epochs.*",
@@ -312,6 +315,7 @@ COLUMNS = [
     *("data_checksum", "config_hash", "config", "cell"),
     *("device", "device_name", "threads"),
     *("python", "torch", "numpy", "recbole", "recbole_sparse_elsa", "scipy", "pandas"),
+    *("protocol", "users"),
 ]
 NEEDS_TOO_MUCH = {"model": "ELSA", "options": {"embedding_size": 10**10, "epochs": 1}}
 
@@ -430,6 +434,8 @@ def test_results_csv_has_a_row_for_each_cell_phase_and_metric(runs):
         assert 10**7 < int(row["peak_memory_bytes"]) < 10**11
         assert json.loads(row["config"])["model"] == row["model"]
         assert row["cell"] in finished_cells("loky")
+        assert "split by ratio [0.8, 0.1, 0.1]" in row["protocol"] and "900 interactions are left" in row["protocol"]
+        assert row["users"] == "60"
 
 
 def test_the_data_checksum_is_that_of_the_file(runs):

@@ -1,6 +1,7 @@
 """How RecBole is changed: the registry, and how functions are replaced."""
 
 import argparse
+import dataclasses
 import logging
 import os
 import sys
@@ -164,6 +165,16 @@ def test_the_list_has_all_changes():
     assert [row["name"] for row in rows] == [change.name for change in patching.changes()]
     assert all(row.keys() == rows[0].keys() for row in rows) and all(all(row.values()) for row in rows)
     assert {row["active"] for row in rows} <= {"yes", "not needed here"}
+
+
+def test_a_probe_that_fails_does_not_hide_the_others(monkeypatch):
+    def fail(original):
+        raise KeyError("of another release")
+
+    first, *others = patching.changes()
+    odd = dataclasses.replace(first, name="odd", parameters=(), targets=("os.path.join",), probe=fail)
+    monkeypatch.setattr(patching, "_registry", {change.name: change for change in (odd, first)})
+    assert [row["active"] for row in repairs()] == ["not known (KeyError)", "yes"]
 
 
 def test_the_command_prints_the_list(capsys):

@@ -81,6 +81,22 @@ def test_the_python_example_runs(tmp_path):
     assert "test_result" in result.stdout, result.stderr
 
 
+def test_the_example_that_recommends_runs(tmp_path):
+    example = re.search(r"```python\n(import recbole_sparse_elsa\n\nresult = .*?)```", README, re.DOTALL).group(1)
+    code = example.replace('{"k": 16}', '{"k": 16, "epochs": 22, "show_progress": False}')
+    assert code != example
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": TOP},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(re.findall(r"'\d+'", result.stdout.splitlines()[-1])) == 5
+
+
 def test_the_example_of_an_index_runs():
     from scipy.sparse import eye_array
 

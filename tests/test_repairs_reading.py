@@ -4,15 +4,19 @@ The expected features are those of RecBole 1.2.1, unrepaired, with pandas 2.3.3.
 """
 
 import glob
+import logging
 import os
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import QUIET, TOY, features, make_config, write_files
+from recbole.data import create_dataset
+from recbole.data.dataset import Dataset
 from recbole.quick_start import load_data_and_model, run_recbole
 
 from recbole_sparse_elsa.errors import DatasetError
+from recbole_sparse_elsa.plugin import patching
 
 pytestmark = pytest.mark.usefixtures("root_logger")
 
@@ -175,3 +179,129 @@ def test_missing_dataset_of_a_checkpoint(checkerboard):
     os.rename("dataset", "elsewhere")
     with pytest.raises(DatasetError, match="checkerboard not found"):
         load_data_and_model(checkpoint)
+
+
+def read_csv_with_empty_sequences(*args, read_csv=pd.read_csv, **options):
+    table = read_csv(*args, **options)
+    return table.assign(**{name: table[name].fillna("") for name in table if name.endswith("_seq")})
+
+
+def frames(config):
+    """The tables as they are read, before anything is filtered or numbered, and what is noted of their fields."""
+    dataset = Dataset.__new__(Dataset)
+    dataset.config, dataset.dataset_name, dataset.logger = config, config["dataset"], logging.getLogger()
+    dataset._get_preset()
+    dataset._get_field_from_config()
+    dataset._load_data(dataset.dataset_name, dataset.dataset_path)
+    notes = {name: dict(getattr(dataset, name)) for name in ("field2type", "field2source", "field2seqlen")}
+    notes["buckets"] = dict(dataset.field2bucketnum)
+    return [dataset.inter_feat, dataset.user_feat, dataset.item_feat], notes
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"load_col": None},
+        {"load_col": None, "seq_len": {"tags": 2, "vector": 1}},
+        {"load_col": {"inter": "*", "item": ["item_id", "genre"]}},
+        {"load_col": {"inter": ["user_id", "item_id", "weights"], "user": ["user_id", "age"]}},
+        {"load_col": None, "unload_col": {"inter": ["tags", "place"], "item": ["price"]}},
+    ],
+)
+def test_tables_of_good_files_are_those_of_recbole(toy, monkeypatch, options):
+    found, notes = frames(make_config(toy, **options))
+    with monkeypatch.context() as patch:
+        patch.setattr(Dataset, "_load_feat", patching._original(Dataset._load_feat))
+        # With pandas >= 3 RecBole does not fill missing sequences itself.
+        patch.setattr(pd, "read_csv", read_csv_with_empty_sequences)
+        expected, expected_notes = frames(make_config(toy, **options))
+    assert notes == expected_notes
+    for table, expected_table in zip(found, expected):
+        assert (table is None) == (expected_table is None)
+        if table is not None:
+            assert list(table.columns) == list(expected_table.columns)
+            for field in table:
+                assert [str(value) for value in table[field]] == [str(value) for value in expected_table[field]]
+                assert table[field].dtype == expected_table[field].dtype
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("inter", "user_id:token\titem_id:token\nu1\ti1\t\n", "toy.inter, line 2: found 3 fields"),
+        ("inter", "user_id:token\titem_id:token\nu1\ti1\n\ti2\n", "toy.inter, line 3: user_id is missing"),
+        ("inter", "user_id:token\titem_id:token\nu1\ti1\nu2\t\n", "toy.inter, line 3: item_id is missing"),
+        ("inter", "user_id:token\titem_id:token\nu1\t[PAD]\n", r"toy.inter, line 2: item_id is \[PAD\]"),
+        ("inter", "user_id:token\titem:token\nu1\ti1\n", "field item_id .option ITEM_ID_FIELD. is not in the header"),
+        ("inter", "user_id:float\titem_id:token\n1\ti1\n", "the field user_id .option USER_ID_FIELD. has type float"),
+        ("item", "item_id:token\tprice:float\ni1\t1,5\n", "toy.item, line 2: price is '1,5'"),
+        ("item", "item_id:token\tprice:float\ni1\t1\n\t2\n", "toy.item, line 3: item_id is missing"),
+        ("item", "item:token\tprice:float\ni1\t1\n", "toy.item, line 1: the field item_id"),
+        ("user", "user_id:float\tage:float\n1\t1\n", "toy.user, line 1: the field user_id .option USER_ID_FIELD."),
+    ],
+)
+def test_files_that_break_a_rule_are_refused_with_their_line(working_folder, name, text, message):
+    write_files(working_folder / "dataset" / "toy", {"toy.inter": TOY["toy.inter"]})
+    (working_folder / "dataset" / "toy" / f"toy.{name}").write_text(text)
+    with pytest.raises(DatasetError, match=message) as caught:
+        create_dataset(make_config("toy", load_col=None))
+    assert "\n" not in str(caught.value)
+
+
+def test_ids_that_look_like_missing_values_stay(working_folder):
+    ids = ["NA", "null", "None", "nan", "n/a", "NaN", "<NA>", "#N/A", "-nan", "1.#IND", "NULL", "N/A", "7", '"q', "#c"]
+    folder = working_folder / "dataset" / "odd"
+    folder.mkdir(parents=True)
+    lines = "".join(f"u{place}\t{item}\n{item}\ti\n" for place, item in enumerate(ids))
+    (folder / "odd.inter").write_text("\ufeffuser_id:token\titem_id:token\n" + lines, encoding="utf-8")
+    dataset = create_dataset(make_config("odd"))
+    assert len(dataset.inter_feat) == 30 and dataset.item_num == 17 and dataset.user_num == 31
+    assert set(ids) < set(dataset.field2id_token["item_id"])
+
+
+def test_fixed_files_must_have_the_same_fields(working_folder):
+    write_files(
+        working_folder / "dataset" / "parts",
+        {
+            "parts.train.inter": "user_id:token item_id:token rating:float\nu1 i1 1\n",
+            "parts.valid.inter": "item_id:token user_id:token rating:float\ni1 u1 2\n",
+            "parts.test.inter": "user_id:token item_id:token rating:token\nu1 i1 1\n",
+        },
+    )
+    config = make_config("parts", load_col=None, benchmark_filename=["train", "valid", "test"])
+    with pytest.raises(DatasetError, match="parts.test.inter has the fields .*rating:token, but must have those of"):
+        create_dataset(config)
+    in_another_order = {"parts.test.inter": "user_id:token rating:float item_id:token\nu1 3 i1\n"}
+    write_files(working_folder / "dataset" / "parts", in_another_order)
+    assert create_dataset(config).inter_feat.rating.tolist() == [1, 2, 3]
+
+
+def test_columns_that_only_an_option_needs_are_no_features(working_folder):
+    lines = [f"u{user} i{item} {1 + (user + item) % 5} {user + item}" for user in range(6) for item in range(6)]
+    head = "user_id:token item_id:token rating:float timestamp:float"
+    write_files(working_folder / "dataset" / "mine", {"mine.inter": "\n".join([head, *lines])})
+    arguments = {"order": "TO", "split": {"RS": [0.8, 0.1, 0.1]}, "group_by": "user", "mode": "labeled"}
+    options = {"threshold": {"rating": 3}, "val_interval": {"rating": "[2,5]"}, "eval_args": arguments}
+    dataset = create_dataset(make_config("mine", "FM", **options))
+    parts = dataset.build()
+    for part in (dataset, *parts):
+        assert set(part.inter_feat.interaction) == {"user_id", "item_id", "label"} == set(part.field2type)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"normalize_field": ["rating"]},
+        {"numerical_features": ["rating"]},
+        {"numerical_features": ["rating"], "discretization": {"rating": {"method": "ED", "bucket": 2}}},
+    ],
+)
+def test_columns_that_an_option_makes_features_of_are_read_and_stay(toy, option):
+    dataset = create_dataset(make_config(toy, val_interval={"rating": "[1,5]"}, **option))
+    assert "rating" in dataset.inter_feat and "rating" in dataset.field2type
+
+
+def test_the_names_of_users_and_items_are_read_whatever_load_col_says(working_folder):
+    write_files(working_folder / "dataset" / "mine", {"mine.inter": "who:token what:token\na x\nb y"})
+    dataset = create_dataset(make_config("mine", USER_ID_FIELD="who", ITEM_ID_FIELD="what"))
+    assert list(dataset.inter_feat) == ["who", "what"]

@@ -7,6 +7,8 @@ import pytest
 import torch
 from conftest import SMALL, prepare
 from recbole.data.dataset import Dataset
+from recbole.quick_start import load_data_and_model
+from test_trainer import SPARSE, killed_in_epoch
 
 import recbole_sparse_elsa
 from recbole_sparse_elsa.__main__ import main
@@ -37,13 +39,13 @@ def counted(monkeypatch, module, name, calls):
 
 def test_checkpoint_and_data_are_each_loaded_once_for_all_that_is_asked(checkpoint, monkeypatch):
     calls = []
-    for name in ("read_checkpoint", "create_dataset", "split_data"):
+    for name in ("read_checkpoint", "filter_data", "split_data"):
         counted(monkeypatch, saved_run, name, calls)
     source = open_source(checkpoint.trainer.saved_model_file)
     assert source.history_of("u4") and source.histories and source.index.n_items == 40
     assert source.make_index("int8").encoding == "int8" and source.model.recipe == source.recipe
     assert source.item_file is None and source.dataset == "checkerboard" and source.item_id_field == "item_id"
-    assert calls == ["read_checkpoint", "create_dataset", "split_data"]
+    assert calls == ["read_checkpoint", "filter_data", "split_data"]
 
 
 @pytest.mark.parametrize(
@@ -149,3 +151,56 @@ if __name__ == "__main__":
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == "40"
+
+
+# Other data than those of the training
+
+
+def test_a_model_of_the_same_data_in_another_order_of_lines_is_refused(checkpoint, checkerboard):
+    file = checkpoint.trainer.saved_model_file
+    inter = os.path.join("dataset", checkerboard, f"{checkerboard}.inter")
+    with open(inter) as opened:
+        header, *lines = opened.read().splitlines()
+    with open(inter, "w") as opened:
+        opened.write("\n".join([header, *sorted(lines, reverse=True)]) + "\n")
+    said = "was trained on other data: it has the users in another order, or others and the items in another order"
+    with pytest.raises(CheckpointError, match=said):
+        SavedRun(file).make_index()
+    for command in (["index", file, "--output", "a.index"], ["segments", file, "--output", "s.json"]):
+        with pytest.raises(SystemExit, match=said):
+            main(command)
+    with pytest.raises(CheckpointError, match=said):
+        load_data_and_model(file)
+    assert not os.path.exists("a.index") and not os.path.exists("s.json")
+
+
+def test_the_state_of_an_unfinished_training_is_no_model(checkerboard):
+    resume_file = killed_in_epoch(prepare("SparseELSA", checkerboard, **SPARSE), 3)
+    best = resume_file.replace("-resume", "")
+    with pytest.raises(CheckpointError, match=f"not finished, .*--resume={resume_file}, or use its best .*{best}"):
+        SavedRun(resume_file)
+    os.remove(best)
+    with pytest.raises(CheckpointError, match=f"go on with --resume={resume_file}$"):
+        SavedRun(resume_file)
+
+
+def test_a_training_does_not_go_on_with_other_interactions(checkerboard):
+    resume_file = killed_in_epoch(prepare("SparseELSA", checkerboard, **SPARSE), 3)
+    inter = os.path.join("dataset", checkerboard, f"{checkerboard}.inter")
+    with open(inter, "a") as opened:
+        opened.write("u0\ti1\n")
+    with pytest.raises(CheckpointError, match=f"{resume_file} was trained on other data: it has other training inter"):
+        prepare("SparseELSA", checkerboard, **SPARSE, resume=resume_file)
+
+
+def test_recboles_own_models_are_refused_other_data_too(checkerboard):
+    run = prepare("BPR", checkerboard, epochs=1)
+    run.trainer.fit(run.train_data, run.valid_data)
+    assert load_data_and_model(run.trainer.saved_model_file)
+    inter = os.path.join("dataset", checkerboard, f"{checkerboard}.inter")
+    with open(inter) as opened:
+        header, *lines = opened.read().splitlines()
+    with open(inter, "w") as opened:
+        opened.write("\n".join([header, *lines[::-1]]) + "\n")
+    with pytest.raises(CheckpointError, match="the checkpoint was trained on other data"):
+        load_data_and_model(run.trainer.saved_model_file)

@@ -280,7 +280,7 @@ def test_resuming_from_what_does_not_fit_is_refused_in_one_line(checkerboard, wo
     resume_file = killed_in_epoch(prepare("SparseELSA", checkerboard, **SPARSE), 3)
     for model, options, message in [
         ("ELSA", {}, "was saved with model SparseELSA, but model is ELSA"),
-        ("SparseELSA", {**SPARSE, "embedding_size": 8}, "holds 40 items of embedding_size 16, but the data set has 40"),
+        ("SparseELSA", {**SPARSE, "embedding_size": 8}, "saved with embedding_size 16, but embedding_size is 8: a run"),
     ]:
         with pytest.raises(CheckpointError, match=message) as error:
             prepare(model, checkerboard, **options, resume=resume_file)

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from recbole_sparse_elsa.output import markdown_table
+from recbole_sparse_elsa.plugin.patching import Change, changes
 
 
 def add_subcommand(subparsers: Any) -> None:
@@ -25,13 +26,11 @@ def repairs() -> list[dict[str, str]]:
     Returns
     -------
     list of dict
-        With ``kind``, ``name``, ``what``, ``why``, ``since``, ``until``, and ``active``: "yes", or "not needed here" if
-        the probe does not find on this stack what the change is for. Such a change is not made, or does nothing that
-        RecBole would not do itself.
+        With ``kind``, ``name``, ``what``, ``why``, ``since``, ``until``, and ``active``: "yes"; "not needed here" if
+        the probe does not find on this stack what the change is for, which then is not made, or does nothing that
+        RecBole would not do itself; or "not known" if the probe fails, as it may on a stack that nobody has tried.
     """
     import recbole  # noqa: F401  (which makes the changes)
-
-    from recbole_sparse_elsa.plugin.patching import changes
 
     return [
         {
@@ -41,7 +40,14 @@ def repairs() -> list[dict[str, str]]:
             "why": change.why.split(". ")[0].removesuffix(".") + ".",
             "since": change.since,
             "until": change.until,
-            "active": "yes" if change.is_needed() else "not needed here",
+            "active": _active(change),
         }
         for change in changes()
     ]
+
+
+def _active(change: Change) -> str:
+    try:
+        return "yes" if change.is_needed() else "not needed here"
+    except Exception as error:  # of any library; one probe that fails is no reason not to print the others
+        return f"not known ({type(error).__name__})"

@@ -14,6 +14,7 @@ The rules:
 What breaks a rule is refused with the file, the line and what was expected.
 """
 
+import contextlib
 import csv
 import io
 import os
@@ -41,7 +42,7 @@ class AtomicFile:
         The type of each field that was read, in the order of the file.
     columns : dict of str to numpy.ndarray
         The values of each of these fields, shape ``(n_rows,)``. Tokens and sequences are str objects, "" where missing;
-        floats are float64, NaN where missing.
+        floats are float64, NaN where missing, or int64 if asked for.
     lines : numpy.ndarray
         int64, same shape: the line of each row in the file, counted from 1.
     """
@@ -73,6 +74,7 @@ def read_atomic_file(
     separator: str = "\t",
     sequence_separator: str = " ",
     encoding: str | None = "utf-8",
+    exact: Collection[str] = (),
 ) -> AtomicFile:
     """Read an atomic file by the rules of this module.
 
@@ -88,6 +90,9 @@ def read_atomic_file(
         What separates the values of a sequence: one character.
     encoding : str, optional
         The encoding of the text; None stands for UTF-8.
+    exact : collection of str
+        Float fields that become int64 if all of their values are written as whole numbers and float64 may not tell
+        some of them apart, as of 2**53; such are nanoseconds.
 
     Returns
     -------
@@ -117,6 +122,10 @@ def read_atomic_file(
         body = body.replace(b"\r\n", b"\n").removesuffix(b"\r")
     columns = _columns(path, body, types, wanted, separator, encoding, lines)
     for name in wanted:
+        if name in exact and types[name] == "float" and (np.abs(columns[name]) >= 2.0**53).any():
+            texts = _parsed(path, body, types, [name], separator, encoding, ())[name]
+            with contextlib.suppress(ValueError, OverflowError):
+                columns[name] = np.array([int(text) for text in texts], dtype=np.int64)
         if types[name] == "float_seq":
             _check_sequences(path, name, columns[name], lines, sequence_separator)
     return AtomicFile({name: types[name] for name in wanted}, columns, lines)

@@ -7,6 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from recbole_sparse_elsa.errors import CheckpointError
+
+#: The name of a fingerprint in a checkpoint, among the model's other parameters.
+SAVED_AS = "data_fingerprint"
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -51,11 +56,6 @@ class Fingerprint:
             interactions=interactions.hexdigest(),
         )
 
-    @classmethod
-    def of_saved(cls, saved: Mapping[str, Any] | None) -> "Fingerprint | None":
-        """The fingerprint that `saved` returned, or None for a checkpoint of version 0.1.0, which has none."""
-        return None if saved is None else cls(**saved)
-
     def saved(self) -> dict[str, Any]:
         """This fingerprint as plain data."""
         return asdict(self)
@@ -84,6 +84,32 @@ class Fingerprint:
                 f"other training interactions ({self.n_interactions:,}, and the data {other.n_interactions:,})"
             )
         return found
+
+
+def require_same_data(
+    saved: Mapping[str, Any] | None, present: Fingerprint, checkpoint: str, interactions: bool = False
+) -> None:
+    """Raise CheckpointError unless the data at hand are those that a checkpoint's model was trained on.
+
+    Parameters
+    ----------
+    saved : mapping or None
+        What `Fingerprint.saved` returned; None for a checkpoint of version 0.1.0, which cannot be checked.
+    present : Fingerprint
+        Of the data at hand.
+    checkpoint : str
+        What the message calls the checkpoint.
+    interactions : bool
+        See `Fingerprint.differences`.
+    """
+    if saved is None:
+        return
+    differences = Fingerprint(**saved).differences(present, interactions)
+    if differences:
+        raise CheckpointError(
+            f"{checkpoint} was trained on other data: it has {' and '.join(differences)}; give the data set as it was "
+            "when the model was trained"
+        )
 
 
 def _checksum(tokens: Iterable[Any]) -> str:

@@ -19,6 +19,7 @@ from recbole.data.interaction import Interaction
 from recbole.sampler import Sampler
 from scipy.sparse import coo_matrix, csr_matrix
 
+from recbole_sparse_elsa.data.repeats import drop_repeated_pairs, learns_from_pairs
 from recbole_sparse_elsa.errors import DatasetError, OptionError
 from recbole_sparse_elsa.evaluation.history_models import require_history_model
 from recbole_sparse_elsa.options import require_number, require_whole_number
@@ -185,8 +186,9 @@ def build(dataset: Dataset) -> list[Dataset]:
     Returns
     -------
     list of recbole.data.dataset.Dataset
-        Training, validation and test data. The training data have no user but the training users. All have all items
-        that were left by the filters, even if no training user has some of them.
+        Training, validation and test data. The training data have no user but the training users, and each of their
+        (user, item) pairs once, unless the model learns from given labels. All have all items that were left by the
+        filters, even if no training user has some of them.
 
     Raises
     ------
@@ -215,6 +217,9 @@ def build(dataset: Dataset) -> list[Dataset]:
     training = _rows(interactions, training_rows, uid_field, new_id[user_ids[training_rows]])
     training_dataset = _with_users(dataset, all_tokens[: len(training_ids) + 1], old_ids[: len(training_ids) + 1])
     training_dataset.inter_feat = training
+    if learns_from_pairs(dataset.config, training_dataset):
+        drop_repeated_pairs(training_dataset)
+        training = training_dataset.inter_feat
     training_dataset.shuffle()
 
     seen_users, seen_rows = _pairs(table.index, [seen for _, _, seen in folds])

@@ -58,7 +58,8 @@ class RareHits(TopkMetric):
         """The averages over the users, as ``{"rarehits@k": value}`` for each k of ``topk``."""
         is_hit, _ = self.used_info(dataobject)
         is_rare = rarer_half(dataobject.get("data.count_items"), dataobject.get("data.num_items"))
-        hits = is_hit & is_rare[dataobject.get("rec.items").numpy()]
+        has_targets = dataobject.get("rec.topk")[:, -1] > 0  # the others are left out, as in all metrics of targets
+        hits = is_hit & is_rare[dataobject.get("rec.items")[has_targets].numpy()]
         return self.topk_result("rarehits", np.cumsum(hits, axis=1))
 
 

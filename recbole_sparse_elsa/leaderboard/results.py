@@ -11,6 +11,7 @@ from recbole_sparse_elsa import output
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.leaderboard.specification import Cell
 
+_OF_THE_EVALUATION = ("protocol", "valid_users", "test_users")
 _MEASURED = ("train_seconds", "evaluation_seconds", "peak_memory_bytes", "bytes_per_item")
 
 
@@ -55,7 +56,8 @@ def write_results(file: str, finished: Sequence[tuple[Cell, Mapping[str, Any]]])
 
 
 def _rows(cell: Cell, result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    environment = {key: value for key, value in result.items() if key not in ("valid", "test", *_MEASURED)}
+    others = ("valid", "test", *_MEASURED, *_OF_THE_EVALUATION)
+    environment = {key: value for key, value in result.items() if key not in others}
     for phase in ("valid", "test"):
         for metric, value in result[phase].items():
             yield {
@@ -73,4 +75,6 @@ def _rows(cell: Cell, result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "config": cell.config,
                 "cell": cell.id,
                 **environment,
+                "protocol": result.get("protocol", ""),
+                "users": result.get(f"{phase}_users", ""),
             }

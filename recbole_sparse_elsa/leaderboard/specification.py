@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import difflib
 import hashlib
 import json
 import os
@@ -12,11 +11,11 @@ from typing import Any
 import recbole
 import yaml
 from recbole.config import Config
-from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
 import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import OptionError, UserError
 from recbole_sparse_elsa.options import require_whole_number
+from recbole_sparse_elsa.plugin.policy_options import all_options, describe_unknown_option, known_options
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line
 
 _DEFAULT_SEEDS = [2020]
@@ -28,15 +27,6 @@ _SET_ELSEWHERE = {
     "seed": "seeds",
     "data_path": "data_path at the top of the file",
     "checkpoint_dir": "--output",
-}
-# Options that RecBole reads but lists nowhere.
-_UNLISTED_OPTIONS = {
-    "convert_token_to_onehot",
-    "discretization",
-    "encoding",
-    "norm",
-    "numerical_features",
-    "token_num_threshold",
 }
 # Options without influence on the figures; the seed is told apart from the others, so that runs can be grouped by them.
 _NOT_HASHED = {
@@ -262,7 +252,10 @@ def _options(place, options):
 
 
 def _plan(data_path, datasets, seeds, options, models):
-    checksums, cells, known_to_any = {}, [], set()
+    checksums, cells, known_to_any, to_any_model = {}, [], set(), all_options()
+    shared_options = [("options", options), *((dataset["place"], dataset["options"]) for dataset in datasets)]
+    for place, given in [*shared_options, *((model["place"], own) for model in models.values() for own in _own(model))]:
+        _require_known(place, given, to_any_model)
     for dataset in datasets:
         for label, model in models.items():
             for size, options_of_size in model["sizes"].items():
@@ -270,16 +263,21 @@ def _plan(data_path, datasets, seeds, options, models):
                 given = {**_DEFAULT_OPTIONS, **options, **dataset["options"], **own}
                 where = f"{model['place']} on {dataset['name']}"
                 config = _config(where, model["model"], dataset["name"], data_path, given)
-                known = _known_options(config)
+                known = known_options(config)
                 known_to_any |= known
                 _require_known(model["place"], own, known)
                 if dataset["name"] not in checksums:
                     checksums[dataset["name"]] = _checksum(config["data_path"], dataset["name"])
                 for seed in seeds:
                     cells.append(_cell(label, config, seed, size, given, data_path, checksums[dataset["name"]]))
-    for place, shared in [("options", options), *((dataset["place"], dataset["options"]) for dataset in datasets)]:
+    for place, shared in shared_options:
         _require_known(place, shared, known_to_any)
     return cells
+
+
+def _own(model):
+    """All that a model's own part of the file says of options."""
+    return [model["options"], *model["datasets"].values(), *model["sizes"].values()]
 
 
 def _cell(label, config, seed, size, options, data_path, data_checksum):
@@ -325,16 +323,10 @@ def _config(place, model, dataset, data_path, options):
     return config
 
 
-def _known_options(config):
-    listed = {*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments}
-    return {*config.internal_config_dict, *listed, *_UNLISTED_OPTIONS}
-
-
 def _require_known(place, options, known):
     for name, value in options.items():
         if name not in known:
-            close = difflib.get_close_matches(str(name), sorted(known))
-            hint = f"did you mean {' or '.join(close)}?" if close else "see RecBole's and this package's option tables"
+            hint = describe_unknown_option(name, known)
             raise OptionError(f"{place} has the unknown option {name}: {_shown(value)}; {hint}")
 
 

@@ -224,7 +224,7 @@ def _notes(results: pandas.DataFrame, means: pandas.DataFrame, dataset: str) -> 
 def provenance(results: pandas.DataFrame) -> list[str]:
     """Sentences on protocol, data and versions of some results; where these differ between rows, they say so."""
     notes = []
-    protocols = results["config"].map(_protocol)
+    protocols = _protocols(results)
     checksums, versions = results["data_checksum"], results[list(VERSIONS)].agg(_version_line, axis=1)
     for name, said in (("Protocol", protocols), ("Data checksum", checksums), ("Versions", versions)):
         if said.nunique() == 1:
@@ -234,11 +234,26 @@ def provenance(results: pandas.DataFrame) -> list[str]:
         groups = results["name"].groupby(said, sort=False)
         each = "; ".join(f"{text} ({', '.join(names.unique())})" for text, names in groups)
         notes.append(f"{name} differs between rows: {each}.")
+    users = sorted({int(number) for number in results.get("users", []) if number})
+    if users:
+        shown = f"{users[0]:,}" if len(users) == 1 else f"{users[0]:,} to {users[-1]:,}"
+        notes.append(f"Users evaluated on test data, with held-out users for each fold: {shown}.")
     return notes
+
+
+def _protocols(results: pandas.DataFrame) -> pandas.Series:
+    """The protocol of each row as it was used; of results of version 0.1.0, which do not say, as it was asked for."""
+    asked_for = results["config"].map(_protocol)
+    if "protocol" not in results:
+        return asked_for
+    return results["protocol"].where(results["protocol"] != "", asked_for)
 
 
 def _protocol(config: Mapping[str, Any]) -> str:
     given = {name: config[name] for name in _PROTOCOL_OPTIONS if config.get(name) is not None}
+    if config.get("benchmark_filename"):
+        # With fixed files RecBole neither splits nor filters, whatever was asked for.
+        given = {"benchmark_filename": config["benchmark_filename"], "mode": config["eval_args"]["mode"]}
     return "; ".join(f"{name} {json.dumps(value)}" for name, value in given.items()) or "RecBole's defaults"
 
 

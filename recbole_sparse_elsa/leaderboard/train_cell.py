@@ -24,10 +24,11 @@ from recbole.utils import init_logger
 import recbole_sparse_elsa  # noqa: F401
 from recbole_sparse_elsa import output
 from recbole_sparse_elsa.evaluation.per_user import evaluate_per_user
+from recbole_sparse_elsa.evaluation.protocol import DataCounts, describe_protocol, evaluated_users
 from recbole_sparse_elsa.leaderboard.user_metrics import write_user_metrics
 from recbole_sparse_elsa.machine import environment
 from recbole_sparse_elsa.machine.memory import peak_memory
-from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, load_data
+from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, filter_data, split_data
 
 
 def train_cell(
@@ -67,7 +68,9 @@ def train_cell(
 
 
 def _train_and_evaluate(config):
-    data = load_data(config)
+    dataset = filter_data(config)
+    protocol = describe_protocol(config, DataCounts.of(dataset))
+    data = split_data(config, dataset)
     # Some models, such as EASE, are trained when they are created.
     start = time.perf_counter()
     trainer = create_trainer(config, data.train_data)
@@ -85,6 +88,9 @@ def _train_and_evaluate(config):
         "evaluation_seconds": evaluation_seconds,
         "peak_memory_bytes": peak_memory(config["device"]),
         "bytes_per_item": _bytes_per_item(trainer.model),
+        "protocol": protocol,
+        "valid_users": evaluated_users(data.valid_data),
+        "test_users": evaluated_users(data.test_data),
         **environment.environment(config["device"]),
         "scipy": scipy.__version__,
         "pandas": pandas.__version__,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import platform
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy
-import recbole
 import torch
 
 import recbole_sparse_elsa
@@ -69,7 +70,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
-        "recbole": recbole.__version__,
+        "recbole": _recbole_version(),
         "recbole_sparse_elsa": recbole_sparse_elsa.__version__,
     }
 
@@ -79,6 +80,17 @@ def environment_line(ran_on: Mapping[str, Any]) -> str:
     names = ("python", "torch", "numpy", "recbole", "recbole_sparse_elsa", "scikit-learn")
     versions = ", ".join(f"{name} {ran_on[name]}" for name in names if name in ran_on)
     return f"{ran_on['device_name']} ({ran_on['device']}), {ran_on['threads']} CPU threads; {versions}"
+
+
+def _recbole_version():
+    # This module does not import RecBole, since not all that is measured needs it. What is loaded may lie on Python's
+    # path without being installed.
+    if "recbole" in sys.modules:
+        return sys.modules["recbole"].__version__
+    try:
+        return importlib.metadata.version("recbole")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _cpu_name():

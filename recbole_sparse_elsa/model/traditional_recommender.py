@@ -73,9 +73,10 @@ class TraditionalRecommender(GeneralRecommender):
 
     def load_other_parameter(self, para: dict[str, Any] | None) -> None:
         """As in RecBole, but what is of another model or of other data is refused in one line (CheckpointError)."""
-        if not isinstance(para, dict) or set(para) != set(self.other_parameter_name):
+        if not isinstance(para, dict) or not set(self.other_parameter_name) <= set(para):
             raise CheckpointError(f"the checkpoint holds no {type(self).__name__}: it has no such parameters")
-        for name, value in para.items():
+        for name in self.other_parameter_name:
+            value = para[name]
             saved, expected = value.shape, getattr(self, name).shape
             if saved != expected:
                 raise CheckpointError(

@@ -19,7 +19,18 @@ def why_time_is_needed(config: Any) -> str | None:
         return f"the sequential model {config['model']}"
     if arguments.get("order") == "TO":
         return "order TO of eval_args"
+    if config["time-aware"] is True:
+        return "time-aware"
     return None
+
+
+def field_of_histories(config: Any) -> str | None:
+    """The field with the items before each interaction, which a sequential model needs in fixed files; None else."""
+    from recbole.utils import ModelType
+
+    if config["benchmark_filename"] is None or config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+        return None
+    return f"{config['ITEM_ID_FIELD']}{config['LIST_SUFFIX']}"
 
 
 def fields_on_loan(config: Any) -> dict[str, str]:
@@ -48,4 +59,7 @@ def fields_to_keep(config: Any) -> dict[str, str]:
             fields[field] = "preload_weight"
     if config["time-aware"] is True and config["TIME_FIELD"]:
         fields[config["TIME_FIELD"]] = "time-aware"
+    histories = field_of_histories(config)
+    if histories:
+        fields[histories] = "benchmark_filename"
     return fields

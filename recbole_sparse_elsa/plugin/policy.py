@@ -128,6 +128,22 @@ def refuse_missing_datasets(config: Any) -> None:
             raise DatasetError(describe_missing_dataset(config, missing))
 
 
+@_after_config({"benchmark_filename": []}, until="RecBole refuses names that are not three")
+def refuse_other_than_three_fixed_files(config: Any) -> None:
+    """Refuse a benchmark_filename that does not name the files of training, validation and test data.
+
+    RecBole takes a text for a list of letters, and fails on other numbers of files late.
+    """
+    names = config["benchmark_filename"]
+    if names is None:
+        return
+    if not isinstance(names, (list, tuple)) or len(names) != 3 or len({*map(str, names)}) < 3:
+        raise OptionError(
+            f"benchmark_filename is {names!r}, but must be a list of three parts of file names: those of the training, "
+            "the validation and the test data, such as [train, valid, test]"
+        )
+
+
 def _cached_dataset_files(config: Any) -> list[str]:
     default = os.path.join(glob.escape(config["checkpoint_dir"]), glob.escape(config["dataset"]) + "-*Dataset.pth")
     return [path for path in [config["dataset_save_path"]] if path and os.path.exists(path)] + glob.glob(default)

@@ -1,11 +1,14 @@
 """Which options of the data are refused before any of them are read: filters, columns and splits."""
 
+import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 from recbole_sparse_elsa.data.intervals import parse_intervals, parse_tokens
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.plugin.needed_columns import why_time_is_needed
+from recbole_sparse_elsa.plugin.needed_columns import field_of_histories, why_time_is_needed
+from recbole_sparse_elsa.plugin.patching import replaces
 from recbole_sparse_elsa.plugin.policy import _after_config
 
 _COUNT_FILTERS = (
@@ -18,9 +21,9 @@ _COUNT_FILTERS = (
 
 @_after_config({"val_interval": {"rating": 4}}, until="RecBole refuses what is no interval")
 def refuse_filters_that_cannot_be_read(config: Any) -> None:
-    """Refuse a filter that is no interval, no list of tokens, or not one of first and last.
+    """Refuse a filter that is no interval, no list of tokens, or not one of the words that it may be.
 
-    RecBole logs a warning, and then drops one arbitrary interaction.
+    RecBole logs a warning, and then drops one arbitrary interaction; or it does not filter, without a word.
     """
     for option in _COUNT_FILTERS:
         if config[option] is not None:
@@ -41,8 +44,11 @@ def refuse_filters_that_cannot_be_read(config: Any) -> None:
                 f'{option} is {value!r}, but must be an interval in quotation marks such as "[4,inf)" for numbers, or '
                 "a list for tokens"
             )
-    if config["rm_dup_inter"] not in (None, "first", "last") or config["rm_dup_inter"] is False:
+    if config["rm_dup_inter"] not in (None, "first", "last"):
         raise OptionError(f"rm_dup_inter is {config['rm_dup_inter']!r}, but must be first, last, or ~ (null) for none")
+    option = "filter_inter_by_user_or_item"
+    if config[option] is not None and not isinstance(config[option], bool):
+        raise OptionError(f"{option} is {config[option]!r}, but must be True or False")
 
 
 @_after_config(
@@ -89,7 +95,7 @@ def refuse_columns_that_are_no_lists(config: Any) -> None:
         if fields and loaded and loaded != "*":
             raise OptionError(
                 f"{suffix} of load_col is {loaded!r} and of unload_col is {fields!r}, but only one of them is allowed; "
-                f"load_col: ~ stands for all fields of all files"
+                "load_col: ~ stands for all fields of all files"
             )
 
 
@@ -103,16 +109,15 @@ def refuse_splits_that_cannot_be_made(config: Any) -> None:
     """
     from recbole.utils import ModelType
 
-    if config["benchmark_filename"] is not None:
-        parts = config["benchmark_filename"]
-        if not isinstance(parts, (list, tuple)) or len(parts) != 3:
-            raise OptionError(f"benchmark_filename is {parts!r}, but must name three parts, such as [train, valid, test]")
-        return
     arguments = config["eval_args"]
     split, order, group_by = arguments["split"], arguments["order"], arguments["group_by"]
+    if config["MODEL_TYPE"] == ModelType.SEQUENTIAL and order != "TO":
+        raise OptionError(f"order of eval_args is {order}, but must be TO for the sequential model {config['model']}")
+    if config["benchmark_filename"] is not None:
+        return
     if not isinstance(split, dict) or len(split) != 1 or next(iter(split)) not in ("RS", "LS", "TS", "HU"):
         raise OptionError(f"split of eval_args is {split!r}, but must have one of RS, LS, TS and HU, and nothing else")
-    (mode, value), = split.items()
+    ((mode, value),) = split.items()
     if order not in ("RO", "TO"):
         raise OptionError(f"order of eval_args is {order!r}, but must be RO (random) or TO (by time)")
     if group_by is not None and str(group_by).lower() not in ("user", "none"):
@@ -121,11 +126,29 @@ def refuse_splits_that_cannot_be_made(config: Any) -> None:
         raise OptionError(f"LS of eval_args is {value!r}, but must be valid_and_test, valid_only or test_only")
     if mode in ("RS", "TS"):
         _require_ratios(mode, value)
-    if config["MODEL_TYPE"] == ModelType.SEQUENTIAL and order != "TO":
-        raise OptionError(f"order of eval_args is {order}, but must be TO for the sequential model {config['model']}")
     reason = why_time_is_needed(config)
     if reason and not config["TIME_FIELD"]:
-        raise OptionError(f"TIME_FIELD is {config['TIME_FIELD']!r}, but must name the field of times, as {reason} needs it")
+        raise OptionError(
+            f"TIME_FIELD is {config['TIME_FIELD']!r}, but must name the field of times, as {reason} needs it"
+        )
+
+
+@_after_config(
+    {"model": "SASRec", "train_neg_sample_args": None, "benchmark_filename": ["train", "valid", "test"]},
+    until="RecBole numbers the items of histories as it does others",
+)
+def refuse_histories_with_other_numbers(config: Any) -> None:
+    """Refuse fixed files for a sequential model unless alias_of_item_id names the field of histories.
+
+    RecBole numbers the items of the histories apart from the others: the model takes each for another item.
+    """
+    field = field_of_histories(config)
+    aliases = config["alias_of_item_id"]
+    if field and field not in (aliases if isinstance(aliases, (list, tuple)) else ()):
+        raise OptionError(
+            f"alias_of_item_id is {aliases!r}, but must be a list with {field} for the sequential model "
+            f"{config['model']} and benchmark_filename, as the items before each interaction are items, too"
+        )
 
 
 def _require_ratios(mode: str, ratios: Any) -> None:
@@ -140,3 +163,37 @@ def _require_ratios(mode: str, ratios: Any) -> None:
         raise OptionError(f"{mode} of eval_args is {ratios!r}, but must be {allowed}")
     if mode == "TS" and ratios[2] <= 0:
         raise OptionError(f"TS of eval_args is {ratios!r}, but must be {allowed}, and the last, too")
+
+
+@replaces(
+    "recbole.data.dataloader.FullSortEvalDataLoader.__init__",
+    parameters="self config dataset sampler shuffle",
+    kind="policy",
+    since="RecBole 1.2.1",
+    until="RecBole refuses features that candidates do not have",
+    probe=lambda init: "fields" not in inspect.unwrap(init).__code__.co_names,
+)
+def refuse_features_of_interactions_with_full_ranking(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse to rank all items by a context-aware model with a feature of interactions, such as a time.
+
+    An item that a user has not interacted with has none: RecBole fails at the first evaluation.
+    """
+    from recbole.utils import FeatureSource, ModelType
+
+    def init(self, config, dataset, sampler, shuffle=False):
+        if config["MODEL_TYPE"] == ModelType.CONTEXT and not config["double_tower"]:
+            embedded = {config["LABEL_FIELD"]: False, **dict.fromkeys(config["numerical_features"] or (), True)}
+            features = [
+                field
+                for field in dataset.fields(source=[FeatureSource.INTERACTION])
+                if embedded.get(field, "float" not in dataset.field2type[field].value)
+            ]
+            if features:
+                raise OptionError(
+                    f"mode of eval_args is full, but {config['model']} has the features {', '.join(features)} of "
+                    "interactions, which the items to rank do not have: leave them out of load_col, name them in "
+                    "unused_col, or choose another mode, such as labeled or uni100"
+                )
+        original(self, config, dataset, sampler, shuffle)
+
+    return init

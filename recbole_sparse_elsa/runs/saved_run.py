@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.config import Config
-from recbole.data import create_dataset
-from recbole.utils import init_seed
 from scipy.sparse import csr_matrix
 
 from recbole_sparse_elsa.core.topk_embedding import csr_of_state, is_unpruned_state
+from recbole_sparse_elsa.data.fingerprint import SAVED_AS, Fingerprint, require_same_data
 from recbole_sparse_elsa.errors import CheckpointError, DatasetError, OptionError
 from recbole_sparse_elsa.index import SparseIndex
 from recbole_sparse_elsa.model.recipe import Recipe
-from recbole_sparse_elsa.runs.training_run import Data, create_model, derived_config, split_data
+from recbole_sparse_elsa.runs.training_run import Data, create_model, derived_config, filter_data, split_data
 from recbole_sparse_elsa.training.checkpoint import read_checkpoint
 
 _INDEXED_MODELS = ("SparseELSA", "ELSASAE")
@@ -50,6 +49,12 @@ class SavedRun:
     def __init__(self, path: str | os.PathLike[str], data_path: str | None = None) -> None:
         self.path = os.fspath(path)
         self._checkpoint = read_checkpoint(path, "cpu")
+        if "best_model_file" in self._checkpoint:
+            best = os.path.join(os.path.dirname(self.path), self._checkpoint["best_model_file"])
+            raise CheckpointError(
+                f"checkpoint {self.path} is the state of a training that was not finished, not a model; go on with "
+                f"--resume={self.path}" + (f", or use its best model so far, {best}" if os.path.exists(best) else "")
+            )
         saved = self._checkpoint["config"]
         changes = {"device": torch.device("cpu"), "single_spec": True, "local_rank": 0, "resume": None}
         if data_path is not None:
@@ -96,8 +101,7 @@ class SavedRun:
                 f"data set {self.dataset}, on which the model was trained, was not found in "
                 f"{self.config['data_path']}; give the folder that holds its folder as data_path"
             )
-        init_seed(self.config["seed"], self.config["reproducibility"])
-        dataset = create_dataset(self.config)
+        dataset = filter_data(self.config)
         # Splitting brings them into another order, and with held-out users gives the users other ids.
         table = dataset.inter_feat[[dataset.uid_field, dataset.iid_field]].sort_values(dataset.uid_field, kind="stable")
         user_ids, starts = np.unique(table[dataset.uid_field].to_numpy(), return_index=True)
@@ -156,13 +160,15 @@ class SavedRun:
             The encoding is unknown.
         """
         item_embeddings = self._item_embeddings()
-        dataset = self.data.train_data.dataset
+        dataset = self.data.train_data._dataset
         n_items = dataset.item_num - 1  # the first stands for padding
         if n_items != item_embeddings.shape[0]:
             raise CheckpointError(
                 f"checkpoint {self.path} holds {item_embeddings.shape[0]} items, but data set {self.dataset} in "
                 f"{self.config['data_path']} has {n_items}: it is not the one that the model was trained on"
             )
+        saved = (self._checkpoint.get("other_parameter") or {}).get(SAVED_AS)
+        require_same_data(saved, Fingerprint.of(dataset), f"checkpoint {self.path}")
         item_scale = self._checkpoint["state_dict"].get(f"{_EMBEDDING}item_scale")
         return index_of_dataset(dataset, item_embeddings, item_scale, self.recipe.scales_input, encoding)
 

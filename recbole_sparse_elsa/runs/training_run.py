@@ -54,8 +54,13 @@ def derived_config(config: Config, **changes: Any) -> Config:
 
 def load_data(config: Config) -> Data:
     """The data loaders that a Config asks for."""
+    return split_data(config, filter_data(config))
+
+
+def filter_data(config: Config) -> Any:
+    """The data set (recbole.data.dataset.Dataset) that a Config asks for, filtered and not yet split."""
     init_seed(config["seed"], config["reproducibility"])
-    return split_data(config, create_dataset(config))
+    return create_dataset(config)
 
 
 def split_data(config: Config, dataset: Any) -> Data:
@@ -67,7 +72,7 @@ def split_data(config: Config, dataset: Any) -> Data:
 def create_model(config: Config, train_data: Any) -> Any:
     """The model that a Config names, on its device and not yet trained."""
     init_seed(config["seed"], config["reproducibility"])
-    return get_model(config["model"])(config, train_data.dataset).to(config["device"])
+    return get_model(config["model"])(config, train_data._dataset).to(config["device"])
 
 
 def create_trainer(config: Config, train_data: Any) -> Any:

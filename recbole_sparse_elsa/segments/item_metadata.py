@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from recbole_sparse_elsa.data.atomic_files import read_atomic_file
 from recbole_sparse_elsa.errors import DatasetError, OptionError
 
 _TEXT_TYPES = ("token", "token_seq")
@@ -45,8 +44,8 @@ def read_item_file(
     Parameters
     ----------
     path : str or os.PathLike
-        Tab-separated, UTF-8, its header of ``field:type``. Fields of type token have one value, those of type token_seq
-        several, separated by blanks; others are passed over. The first field with "title" or "name" in its name, or
+        Read by the rules of `data.atomic_files`. Fields of type token have one value, those of type token_seq several,
+        separated by blanks; others are passed over. The first field with "title" or "name" in its name, or
         else the first of type token_seq, says what an item is called.
     item_tokens : sequence of str
         The items, in the order of the result. Those that the file does not have get no terms.
@@ -62,35 +61,20 @@ def read_item_file(
     Raises
     ------
     DatasetError
-        The file is missing, or is no .item file with this field.
+        The file cannot be read, breaks a rule of the format, or does not have ``item_id_field``.
     OptionError
         The file does not have one of ``term_fields``.
     """
     import pandas as pd
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # of lines with too many fields
-            table = pd.read_csv(
-                path,
-                sep="\t",
-                quoting=csv.QUOTE_NONE,
-                encoding="utf-8",
-                index_col=False,
-                dtype=str,
-                keep_default_na=False,
-            )
-    except OSError as error:
-        raise DatasetError(f"item file {path} cannot be read: {error.strerror}") from None
-    except (ValueError, pd.errors.ParserWarning) as error:  # pandas' errors are ValueErrors
-        raise DatasetError(f"item file {path} is no table of tab-separated UTF-8 text: {error}") from None
-    types = dict(column.partition(":")[::2] for column in table.columns)
-    table.columns = list(types)
-    if item_id_field not in types or set(types.values()) - {"token", "token_seq", "float", "float_seq"}:
-        raise DatasetError(
-            f"item file {path}: the first line must be of name:type (token, token_seq, float, float_seq), and have "
-            f"{item_id_field}:token"
-        )
+        read = read_atomic_file(path)
+    except DatasetError as error:
+        raise DatasetError(f"item file {error}") from None
+    types = read.types
+    if types.get(item_id_field) != "token":
+        raise DatasetError(f"item file {path}: the header must have {item_id_field}:token, but has {', '.join(types)}")
+    table = pd.DataFrame(read.columns)
     fields = [name for name in types if types[name] in _TEXT_TYPES and name != item_id_field]
     for name in term_fields or ():
         if name not in fields:

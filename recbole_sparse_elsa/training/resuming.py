@@ -11,11 +11,48 @@ from recbole.config import Config
 from recbole.trainer import Trainer
 from torch import distributed
 
+from recbole_sparse_elsa.data.fingerprint import SAVED_AS, require_same_data
 from recbole_sparse_elsa.errors import CheckpointError
 from recbole_sparse_elsa.training.checkpoint import read_checkpoint, write_checkpoint
 
 #: How the name of a file ends from which a run can be resumed.
 RESUME_SUFFIX = "-resume.pth"
+
+
+#: Options that may differ when a run is resumed: they cannot change the result, or they only prolong the training.
+MAY_DIFFER = frozenset(
+    (
+        *("epochs", "stopping_step"),
+        *("resume", "save_step", "checkpoint_dir", "data_path", "save_dataset", "dataset_save_path"),
+        *("save_dataloaders", "dataloaders_save_path", "eval_batch_size", "worker"),
+        *("show_progress", "state", "verbose", "log_wandb", "wandb_project"),
+        *("device", "gpu_id", "use_gpu", "nproc", "world_size", "ip", "port", "offset", "local_rank", "single_spec"),
+    )
+)
+
+
+def require_same_options(checkpoint: str, saved: Any, asked: Any) -> None:
+    """Refuse to go on from a checkpoint with options that would change the result.
+
+    Parameters
+    ----------
+    checkpoint : str
+        What the message calls the checkpoint.
+    saved, asked : recbole.config.Config
+        The options of the interrupted run, and those of the run that is to go on.
+
+    Raises
+    ------
+    CheckpointError
+        Names the first option that differs and is not one of ``MAY_DIFFER``.
+    """
+    # The model and the data set first: with others, everything else differs, too.
+    for option in ("model", "dataset", *sorted(asked.final_config_dict)):
+        if option not in MAY_DIFFER and saved[option] != asked[option]:
+            raise CheckpointError(
+                f"{checkpoint} was saved with {option} {saved[option]}, but {option} is {asked[option]}"
+                + ("" if option in ("model", "dataset") else ": a run goes on with the options that it began with")
+            )
 
 
 class ResumingTrainer(Trainer):
@@ -90,15 +127,14 @@ class ResumingTrainer(Trainer):
         """
         resume_file = str(resume_file)
         checkpoint = read_checkpoint(resume_file, self.device)
-        for option in ("model", "dataset"):
-            saved, asked = checkpoint["config"][option], self.config[option]
-            if saved != asked:
-                raise CheckpointError(f"{resume_file} was saved with {option} {saved}, but {option} is {asked}")
+        require_same_options(resume_file, checkpoint["config"], self.config)
         if "best_model_file" not in checkpoint:
             raise CheckpointError(
                 f"{resume_file} cannot be resumed from: it is a best model, without the state of its training; resume "
                 f"from the file that an interrupted run left, whose name ends in {RESUME_SUFFIX}"
             )
+        fingerprint = checkpoint["other_parameter"].get(SAVED_AS)
+        require_same_data(fingerprint, self.model.data_fingerprint, resume_file, interactions=True)
         fresh_weight = self.model.item_embedding.weight
         self.model.load_state_dict(checkpoint["state_dict"])
         self.model.load_other_parameter(checkpoint["other_parameter"])

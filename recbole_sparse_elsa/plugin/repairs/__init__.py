@@ -14,6 +14,11 @@ THEMES = (
     "filtering",
     "time_order",
     "evaluation",
+    "metrics",
+    "sampling",
+    "repeats",
+    "baselines",
+    "learned_models",
     "processes",
     "logs",
 )

@@ -16,6 +16,7 @@ from unittest import mock
 
 import torch
 
+from recbole_sparse_elsa.errors import CheckpointError, UserError
 from recbole_sparse_elsa.plugin.patching import adjusts, overlay, replaces
 from recbole_sparse_elsa.training.checkpoint import read_checkpoint, write_checkpoint
 
@@ -132,8 +133,16 @@ def load_any_checkpoint(original: Callable[..., Any]) -> Callable[..., Any]:
             options.update(single_spec=True, local_rank=0, device=torch.device("cuda"))
         if options["device"].type == "cuda" and not torch.cuda.is_available():
             options["device"] = torch.device("cpu")
-        with _hand_to_torch_load(checkpoint, model_file):
-            return original(model_file)
+        try:
+            with _hand_to_torch_load(checkpoint, model_file):
+                return original(model_file)
+        except RuntimeError as error:  # torch's, of rows for other users and items than the data have
+            if isinstance(error, UserError) or "size mismatch" not in str(error):
+                raise
+            raise CheckpointError(
+                f"checkpoint {model_file} does not fit data set {checkpoint['config']['dataset']}: it was trained on "
+                "other data"
+            ) from error
 
     return load_data_and_model
 

@@ -181,11 +181,12 @@ def filter_by_values_of_the_right_kind(original: Callable[..., Any]) -> Callable
         for field, value in (self.config["val_interval"] or {}).items():
             option = f"{field} of val_interval"
             if field not in self.field2type:
-                close = difflib.get_close_matches(str(field), self.field2type, n=1)
+                known = getattr(self, "fields_of_the_files", self.field2type)
+                close = difflib.get_close_matches(str(field), known, n=1)
                 hint = f"did you mean {close[0]}? " if close else ""
                 raise OptionError(
                     f"val_interval has the field {field}, which no file of data set {self.dataset_name} has: {hint}The "
-                    f"fields are {', '.join(self.field2type)}"
+                    f"fields are {', '.join(known)}"
                 )
             kind = self.field2type[field]
             if kind == FeatureType.FLOAT:

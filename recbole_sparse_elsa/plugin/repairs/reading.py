@@ -15,7 +15,12 @@ import pandas as pd
 from recbole_sparse_elsa.data.atomic_files import AtomicFile, read_atomic_file, read_header
 from recbole_sparse_elsa.errors import DatasetError, OptionError
 from recbole_sparse_elsa.plugin.missing_dataset import describe_missing_dataset, missing_dataset_files
-from recbole_sparse_elsa.plugin.needed_columns import fields_on_loan, fields_to_keep, why_time_is_needed
+from recbole_sparse_elsa.plugin.needed_columns import (
+    field_of_histories,
+    fields_on_loan,
+    fields_to_keep,
+    why_time_is_needed,
+)
 from recbole_sparse_elsa.plugin.patching import replaces
 
 
@@ -55,10 +60,16 @@ def read_atomic_files_by_their_rules(original: Callable[..., Any]) -> Callable[.
         config = self.config
         text = {"separator": config["field_separator"], "encoding": config["encoding"]}
         header = read_header(filepath, **text)
+        # What a message may propose, whether or not load_col names it.
+        vars(self).setdefault("fields_of_the_files", {}).update(header)
+        if source == _source("inter"):
+            _require_histories(self, filepath, header)
         fields, ids = _fields_to_read(self, filepath, source, header)
         if not fields:
             return None
-        read = read_atomic_file(filepath, fields, sequence_separator=config["seq_separator"], **text)
+        needs_times = config["rm_dup_inter"] is not None or why_time_is_needed(config) is not None
+        exact = [self.time_field] if source == _source("inter") and needs_times else []
+        read = read_atomic_file(filepath, fields, sequence_separator=config["seq_separator"], exact=exact, **text)
         _require_ids(filepath, read, ids)
         if source == _source("inter"):
             _require_the_fields_of_the_first_part(self, filepath, read.types)
@@ -93,8 +104,10 @@ def _fields_to_read(dataset: Any, path: str, source: Any, header: Mapping[str, s
         return [field for field in header if field in chosen], []
     loans = []
     if load_col is not None or unload_col is not None:
-        # A field that several files have is that of the first one.
-        missing = [field for field in header if field not in chosen and field not in dataset.field2type]
+        # A field that several files have is that of the first one, or of all parts of the interactions.
+        missing = [
+            field for field in header if field not in chosen and dataset.field2source.get(field, source) == source
+        ]
         kept, lent = fields_to_keep(config), fields_on_loan(config)
         chosen |= {field for field in missing if field in kept}
         loans = [field for field in missing if field in lent and field not in kept]
@@ -142,6 +155,16 @@ def _require_the_fields_of_the_first_part(dataset: Any, path: str, types: Mappin
     if dict(types) != first_types:
         raise DatasetError(
             f"{path} has the fields {_header_of(types)}, but must have those of {first_path}: {_header_of(first_types)}"
+        )
+
+
+def _require_histories(dataset: Any, path: str, header: Mapping[str, str]) -> None:
+    field = field_of_histories(dataset.config)
+    if field and header.get(field) != "token_seq":
+        raise DatasetError(
+            f"{path}, line 1: there is no field {field}:token_seq with the items before each interaction, which the "
+            f"sequential model {dataset.config['model']} needs in the files of benchmark_filename; found "
+            f"{_header_of(header)}"
         )
 
 
@@ -232,7 +255,7 @@ def give_back_columns_on_loan(original: Callable[..., Any]) -> Callable[..., Any
         for suffix in vars(self).pop("frames_on_loan", ()):
             frame = getattr(self, f"{suffix}_feat")
             for field in frame.columns.difference([self.uid_field, self.iid_field]):
-                self._del_col(frame, field)
+                _drop_column(self, frame, field)
             setattr(self, f"{suffix}_feat", None)
             self.feat_name_list.remove(f"{suffix}_feat")
         for loan in list(vars(self).get("columns_on_loan", ())):
@@ -241,10 +264,17 @@ def give_back_columns_on_loan(original: Callable[..., Any]) -> Callable[..., Any
                 continue  # until interactions are in order
             frame = getattr(self, f"{suffix}_feat")
             if frame is not None and field in frame:
-                self._del_col(frame, field)
+                _drop_column(self, frame, field)
             self.columns_on_loan.remove(loan)
 
     return data_filtering
+
+
+def _drop_column(dataset: Any, frame: pd.DataFrame, field: str) -> None:
+    dataset._del_col(frame, field)
+    dataset.field2bucketnum.pop(field, None)
+    # The tokens that are still to be numbered.
+    dataset._rest_fields = np.array([name for name in dataset._rest_fields if name != field], dtype=object)
 
 
 def _fillna_in_place_does_nothing(*original: Callable[..., Any]) -> bool:

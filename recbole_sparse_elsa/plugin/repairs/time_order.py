@@ -1,11 +1,15 @@
 """The order of time: decided in the precision of the file, for every split and every sequential model.
 
-Times are float64, in which whole numbers are exact up to 9e15 (seconds, milliseconds and microseconds since 1970).
+Times are float64, in which whole numbers are exact up to 9e15 (seconds, milliseconds and microseconds since 1970), or
+int64 if they are larger (nanoseconds).
 Interactions at the same time stay in the order of the file.
 """
 
+import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -55,7 +59,8 @@ def keep_times_of_the_file(original: Callable[..., Any]) -> Callable[..., Any]:
     def normalize(self):
         field = self.time_field
         if field in self.inter_feat and self.field2type[field] == FeatureType.FLOAT:
-            setattr(self, _TIMES, self.inter_feat[field].to_numpy(dtype=np.float64, copy=True))
+            setattr(self, _TIMES, self.inter_feat[field].to_numpy(copy=True))
+            self.inter_feat[field] = self.inter_feat[field].astype(np.float64)
         for loan in list(vars(self).get("columns_on_loan", ())):
             if loan == ("inter", field) and field in self.inter_feat:
                 self._del_col(self.inter_feat, field)
@@ -250,6 +255,52 @@ def sort_by_times_of_the_file(original: Callable[..., Any]) -> Callable[..., Any
     return sort
 
 
+def _exact_shares(ratios: Sequence[float]) -> list[Fraction]:
+    """The shares that ratios stand for as they are written in decimals; they add up to 1."""
+    shares = [Fraction(str(ratio)) for ratio in ratios]
+    return [share / sum(shares) for share in shares]
+
+
+def _cuts_off_29_of_100(split_by_ratio: Callable[..., Any]) -> bool:
+    from recbole.data.dataset import Dataset
+
+    stub = mock.MagicMock(inter_feat=_interaction(x=[0] * 100))
+    stub.__len__.return_value = 100
+    stub._calcu_split_ids.side_effect = functools.partial(Dataset._calcu_split_ids, stub)
+    stub.copy.side_effect = len
+    return split_by_ratio(stub, [0.7, 0.01, 0.29], None) != [70, 1, 29]
+
+
+@replaces(
+    "recbole.data.dataset.Dataset.split_by_ratio",
+    parameters="self ratios group_by",
+    kind="repair",
+    since="RecBole 1.2.1",
+    until="RecBole computes shares exactly before it rounds them down",
+    probe=_cuts_off_29_of_100,
+)
+def split_by_exact_shares(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Compute the sizes of the parts of a split by ratio exactly, and then round them down.
+
+    RecBole computes them in floating point: of 100 interactions the share 0.29 is 28.
+    """
+
+    def split_by_ratio(self, ratios, group_by=None):
+        shares = _exact_shares(ratios)
+        inner_bounds = functools.cache(lambda n: self._calcu_split_ids(n, shares))
+        whole = [range(len(self.inter_feat))]
+        groups = whole if group_by is None else self._grouped_index(self.inter_feat[group_by].numpy())
+        parts: list[list[int]] = [[] for _ in shares]
+        for rows in groups:
+            bounds = [0, *inner_bounds(len(rows)), len(rows)]
+            for part, start, end in zip(parts, bounds, bounds[1:]):
+                part.extend(rows[start:end])
+        self._drop_unused_col()
+        return [self.copy(self.inter_feat[part]) for part in parts]
+
+    return split_by_ratio
+
+
 def _masks_unsorted_rows(time_based_split: Callable[..., Any]) -> bool:
     stub = mock.MagicMock(time_field="time", config={})
     stub.inter_feat = _interaction(time=[4.0, 3.0, 2.0, 1.0], user=[1, 1, 1, 1])
@@ -271,21 +322,23 @@ def split_by_times_of_the_file(original: Callable[..., Any]) -> Callable[..., An
     """Split at the boundary of time by the times of the file.
 
     RecBole looks at a user's times in their order, but takes the rows in the order that they had before: on ml-100k
-    with order RO, 1,131 training interactions lie behind the boundary.
+    with order RO, 1,131 training interactions lie behind the boundary. It also rounds shares in floating point, so that
+    of four early interactions with the shares 0.6, 0.2 and 0.2 two are trained on instead of three.
     """
 
     def time_based_split(self, ratios, group_by):
-        ratios = [ratio / sum(ratios) for ratio in ratios]
+        for_training, _, for_test = _exact_shares(ratios)
         rows = getattr(self.inter_feat, _ROWS).numpy()
         times, ranks = getattr(self, _TIMES)[rows], _ranks(self)[rows]
-        boundary = np.percentile(times, 100 * (1 - ratios[-1]))
+        boundary = np.sort(times)[int((len(times) - 1) * (1 - for_test))]
+        of_early = for_training / (1 - for_test)
         train, valid, test = [], [], []
         for of_user in self._grouped_index(self.inter_feat[group_by].numpy()):
             in_order = np.array(of_user)
             in_order = in_order[np.argsort(ranks[in_order])]
             is_late = times[in_order] > boundary
             early = in_order[~is_late]
-            n_train = int(len(early) * (ratios[0] / (1 - ratios[2])))
+            n_train = len(early) * of_early.numerator // of_early.denominator
             train.extend(early[:n_train])
             valid.extend(early[n_train:])
             test.extend(in_order[is_late])
@@ -314,18 +367,56 @@ def _leaves_rows_in_the_parts(build: Callable[..., Any]) -> bool:
     probe=_leaves_rows_in_the_parts,
 )
 def forget_rows_after_splitting(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Let interactions forget which rows they were, once they are split.
+    """Let interactions forget which rows they were, once they are split, unless a model weights them by time.
 
     RecBole takes batches of them from then on, which are not to become slower.
     """
 
     def build(self):
         parts = original(self)
+        if self.config["time-aware"] is True:
+            return parts
         for interactions in (self.inter_feat, *(part.inter_feat for part in parts)):
             vars(interactions).pop(_ROWS, None)
         return parts
 
     return build
+
+
+def _weights_ties_in_any_order(build_histroy_items: Callable[..., Any]) -> bool:
+    data = SimpleNamespace(time_field="time", uid_field="user", iid_field="item", user_num=2)
+    data.inter_feat = _interaction(time=[1.0, 1.0], user=[1, 1], item=[2, 1])
+    data.copy = lambda interactions: SimpleNamespace(**{**vars(data), "inter_feat": interactions})
+    setattr(data, _TIMES, np.array([1.6e9 + 1, 1.6e9]))
+    model = SimpleNamespace(time_aware=True, w_min=0.1, w_max=1.0, device="cpu")
+    build_histroy_items(model, data)
+    return model.history_item_id[1].tolist() == [2, 1]
+
+
+@replaces(
+    "recbole.model.general_recommender.diffrec.DiffRec.build_histroy_items",
+    parameters="self dataset",
+    kind="repair",
+    since="RecBole 1.2.1",
+    until="RecBole orders by float64, and breaks ties by the order of the file",
+    probe=_weights_ties_in_any_order,
+)
+def weight_by_times_of_the_file(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Let DiffRec and LDiffRec with ``time-aware`` weight a user's items by the times of the file.
+
+    RecBole orders them by what is left of their times, and ties as order RO has shuffled them: on ml-100k, each user
+    has some.
+    """
+    from recbole.data.interaction import Interaction
+
+    def build_histroy_items(self, dataset):
+        rows = getattr(dataset.inter_feat, _ROWS, None)
+        if self.time_aware and rows is not None:
+            ranks = torch.from_numpy(_ranks(dataset))[rows]
+            dataset = dataset.copy(Interaction({**dataset.inter_feat.interaction, dataset.time_field: ranks}))
+        original(self, dataset)
+
+    return build_histroy_items
 
 
 def _sorts_without_stability(remove_duplication: Callable[..., Any]) -> bool:

@@ -1,0 +1,1 @@
+"""RecBole, as repaired, held against independent references."""

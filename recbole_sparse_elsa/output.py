@@ -5,11 +5,12 @@ Every file that this package writes, it writes by `write_file`. Plots need the e
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -78,10 +79,19 @@ def write_text(file: str | os.PathLike[str], text: str) -> None:
 
 def write_file(file: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
     """Write a file whole or not at all: ``write`` gets a temporary binary file, which is then renamed to ``file``."""
-    temporary = f"{os.fspath(file)}.tmp"
+    with written_whole(file) as temporary, open(temporary, "wb") as opened:
+        write(opened)
+
+
+@contextlib.contextmanager
+def written_whole(file: str | os.PathLike[str], mark: str = "") -> Iterator[str]:
+    """The name of a temporary file to write, which is then renamed to ``file``, or removed after an error.
+
+    It lies in the same folder, where a rename cannot fail half-way; a ``mark`` tells it from those of others.
+    """
+    temporary = f"{os.fspath(file)}{mark}.tmp"
     try:
-        with open(temporary, "wb") as opened:
-            write(opened)
+        yield temporary
         os.replace(temporary, file)
     finally:
         if os.path.exists(temporary):

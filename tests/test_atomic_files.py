@@ -141,6 +141,18 @@ def test_what_breaks_a_rule_is_named_with_file_and_line(tmp_path, text, message)
         read_atomic_file(path)
 
 
+@pytest.mark.parametrize(
+    "word", ["True", "true", "FALSE", "nan", "inf", "-Infinity", "NA", " 4", "4 ", "1_0", "0x1", "٣", "1e400"]
+)
+@pytest.mark.parametrize("columns", [1, 2])
+def test_what_is_a_number_to_others_is_none(tmp_path, word, columns):
+    path = tmp_path / "some.inter"
+    header, row = "a:float\tb:token"[: 7 if columns == 1 else None], [word, "x"][:columns]
+    path.write_text(f"{header}\n" + "\t".join(row) + "\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match="line 2: a is .* but expected a finite number"):
+        read_atomic_file(path)
+
+
 def test_ids_that_look_like_missing_values_are_ids(tmp_path):
     ids = ["NA", "null", "None", "nan", "n/a", "NaN", "<NA>", "#N/A", "", '"x', "#1"]
     path = tmp_path / "some.item"

@@ -2,10 +2,13 @@
 
 import glob
 import logging
+import re
 import sys
 
 import pytest
-from conftest import make_config
+from conftest import QUIET, make_config
+from recbole.config import Config
+from recbole.data import create_dataset
 from recbole.quick_start import run_recbole
 from recbole.utils import init_logger
 
@@ -50,3 +53,9 @@ def test_runs_do_not_pile_up_on_the_logger_and_the_output(checkerboard, root_log
     for _ in range(5):
         init_logger(config)
     assert len(root_logger.handlers) == handlers and sys.stdout is stdout
+
+
+def test_users_and_items_are_logged_without_the_padding(checkerboard):
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(create_dataset(Config("Pop", checkerboard, config_dict=QUIET))))
+    assert "The number of users: 60\n" in text and "The number of items: 40\n" in text
+    assert "The number of inters: 900\n" in text and "The sparsity of the dataset: 62.5%\n" in text

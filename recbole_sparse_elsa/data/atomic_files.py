@@ -29,6 +29,7 @@ from recbole_sparse_elsa.errors import DatasetError
 
 TYPES = ("token", "token_seq", "float", "float_seq")
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_TAKEN_FOR_NUMBERS = re.compile(rb" |true|false", re.IGNORECASE)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -201,8 +202,9 @@ def _check_carriage_returns(path, data, codes, start, ends):
 def _columns(path, body, types, wanted, separator, encoding, lines):
     """The columns by name: texts, and numbers where the type is float."""
     numbers = [name for name in wanted if types[name] == "float"]
-    # pandas takes a number with blanks around it for a number: with blanks in the file, texts are looked at one by one.
-    if numbers and b" " not in body:
+    # To pandas, a number with blanks around it and the words true and false are numbers, too: where they occur, in
+    # whichever column, texts are looked at one by one.
+    if numbers and not _TAKEN_FOR_NUMBERS.search(body):
         try:
             columns = _parsed(path, body, types, wanted, separator, encoding, numbers)
         except ValueError:

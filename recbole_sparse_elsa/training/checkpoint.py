@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from recbole_sparse_elsa.errors import CheckpointError
+from recbole_sparse_elsa.output import written_whole
 
 # What this process wrote it need not be warned of.
 _written_here: set[str] = set()
@@ -66,13 +67,6 @@ def write_checkpoint(state: dict[str, Any], path: str | os.PathLike[str]) -> Non
     path : str or os.PathLike
         The checkpoint file; it is replaced if it exists.
     """
-    path = os.fspath(path)
-    temporary = f"{path}.{uuid.uuid4().hex[:6]}.tmp"  # in the same folder, where a rename cannot fail half-way
-    try:
+    with written_whole(path, mark=f".{uuid.uuid4().hex[:6]}") as temporary:
         torch.save(state, temporary, pickle_protocol=4)
-        os.replace(temporary, path)
-        _written_here.add(os.path.abspath(path))
-    except BaseException:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-        raise
+    _written_here.add(os.path.abspath(path))

@@ -1,7 +1,9 @@
-"""A log file of its own for each run."""
+"""A log file of its own for each run, and counts of users and items that are right."""
 
 import logging
+import re
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -71,3 +73,56 @@ def give_each_run_its_own_log(original: Callable[..., Any]) -> Callable[..., Any
                     setattr(sys, name, stream)
 
     return init_logger
+
+
+def _counts_the_padding(describe: Callable[..., Any]) -> bool:
+    return "3" in describe(_three_ids()).split("The number of items")[1].splitlines()[0]
+
+
+def _three_ids() -> Any:
+    """A data set of two users and two items, as far as its description needs it."""
+    return types.SimpleNamespace(
+        dataset_name="data",
+        uid_field="user_id",
+        iid_field="item_id",
+        user_num=3,
+        item_num=3,
+        inter_num=1,
+        avg_actions_of_users=1,
+        avg_actions_of_items=1,
+        sparsity=1 - 1 / 9,
+        field2type={},
+    )
+
+
+@replaces(
+    "recbole.data.dataset.Dataset.__str__",
+    parameters="self",
+    kind="repair",
+    since="RecBole 1.2.1",
+    until="RecBole leaves the padding out",
+    probe=_counts_the_padding,
+)
+def log_users_and_items_without_the_padding(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Log how many users and items a data set has, without the padding user and item.
+
+    RecBole logs one of each too many, and the sparsity of so large a matrix.
+    """
+
+    def describe(self):
+        text = original(self)
+        if self.uid_field:
+            text = _replaced(text, "The number of users", self.user_num - 1)
+        if self.iid_field:
+            text = _replaced(text, "The number of items", self.item_num - 1)
+        if self.uid_field and self.iid_field:
+            n_pairs = max(1, (self.user_num - 1) * (self.item_num - 1))
+            text = _replaced(text, "The sparsity of the dataset", f"{(1 - self.inter_num / n_pairs) * 100}%")
+        return text
+
+    return describe
+
+
+def _replaced(text: str, name: str, value: Any) -> str:
+    """The text with another value after a name, whose colour stays."""
+    return re.sub(rf"({re.escape(name)}\S*: )\S+", rf"\g<1>{value}", text)

@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options, others = parser.parse_known_args(arguments)
         if others and not getattr(options, "takes_other_options", False):
             parser.error(f"unrecognized arguments: {' '.join(others)}")
+        options.others = others
         options.run(options)
     except UserError as error:
         sys.exit(f"{type(error).__name__}: {error}")

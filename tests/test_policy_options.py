@@ -10,6 +10,8 @@ from recbole.data import create_dataset, data_preparation
 from recbole.model.general_recommender import BPR
 from recbole.quick_start import run_recbole
 
+from recbole_sparse_elsa.__main__ import main
+from recbole_sparse_elsa.commands import train
 from recbole_sparse_elsa.errors import CheckpointError, DatasetError, OptionError, UserError
 from recbole_sparse_elsa.plugin.policy_options import FORMER_OPTIONS
 
@@ -87,6 +89,34 @@ def test_an_option_without_a_value_is_refused(arguments, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["run_recbole.py", *arguments])
     with pytest.raises(OptionError, match="option --k has no value; give --k=value"):
         Config("SparseELSA", "ml-100k")
+
+
+def test_arguments_of_another_program_are_left_to_it(monkeypatch):
+    arguments = ["--verbose", "--input", "some.csv", "--k", "16", "--dry-run"]
+    monkeypatch.setattr(sys, "argv", ["program.py", *arguments])
+    config = Config("SparseELSA", "ml-100k")
+    assert config["k"] == 16 and config["input"] is None
+    assert sys.argv == ["program.py", "--verbose", "--input", "some.csv", "--k=16", "--dry-run"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--epoch", "2"], "there is no option --epoch; did you mean epochs"),
+        (["--embedding_sise=32"], "there is no option --embedding_sise; did you mean embedding_size"),
+        (["--fast"], "there is no option --fast; "),
+        (["epochs=2"], "there is no option epochs; "),
+        (["-k", "3"], "there is no option -k; "),
+        (["--min_user_inter_num", "5"], "there is no option --min_user_inter_num; RecBole has it no more; use user"),
+        (["--k"], "option --k has no value; give --k=value"),
+    ],
+)
+@pytest.mark.parametrize("program", ["run_recbole.py", "sparse-elsa"])
+def test_the_command_refuses_every_argument_that_it_does_not_know(program, arguments, message, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [program, *["train"] * (program == "sparse-elsa"), *arguments])
+    with pytest.raises(SystemExit) as ended:
+        train.main("") if program == "run_recbole.py" else main()
+    assert str(ended.value).startswith(f"OptionError: {message}") and "\n" not in str(ended.value)
 
 
 # What RecBole complains of late, or in a traceback

@@ -51,7 +51,9 @@ def run(options: argparse.Namespace) -> None:
         An option is not allowed, a file cannot be used, or the training cannot go on.
     """
     from recbole_sparse_elsa import runs
+    from recbole_sparse_elsa.plugin.policy_options import require_known_arguments
 
+    require_known_arguments(options.others)
     runs.run(
         options.model,
         options.dataset,
@@ -75,7 +77,8 @@ def main(description: str | None, arguments: Sequence[str] | None = None) -> Non
     )
     add_arguments(parser)
     parser.add_argument("--version", action="version", version=recbole_sparse_elsa.__version__)
-    options, _ = parser.parse_known_args(arguments)
+    options, others = parser.parse_known_args(arguments)
+    options.others = others
     try:
         run(options)
     except UserError as error:

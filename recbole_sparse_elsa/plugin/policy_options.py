@@ -21,11 +21,11 @@ from recbole_sparse_elsa.training import RESUMABLE
 _UNLISTED = frozenset(
     (
         *("convert_token_to_onehot", "discretization", "encoding", "norm", "numerical_features", "token_num_threshold"),
-        *("tail_ratio", "contrast", "sim", "eta", "has_residual", "use_filter", "xgb_early_stopping_rounds", "verbose"),
+        *("tail_ratio", "contrast", "sim", "eta", "has_residual", "use_filter", "xgb_early_stopping_rounds"),
         *("valid_neg_sample_args", "test_neg_sample_args", "eval_type", "device", "MODEL_TYPE", "MODEL_INPUT_TYPE"),
         *("NEG_ITEMS", "POS_ITEMS", "MASK_INDEX", "MASK_ITEM_SEQ", "CROP_ITEM_SEQ", "CROP_ITEM_SEQ_LEN"),
         *("INVERSE_ITEM_SEQ", "REORDER_ITEM_SEQ", "feature_num", "cin"),
-        *("model", "dataset", "config_file", "config_files", "version", "resume", "preset", "test_mask"),
+        *("model", "dataset", "config_file", "config_files", "resume", "preset", "test_mask"),
         *("nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank", "single_spec", "gpu_id"),
     )
 )
@@ -293,22 +293,49 @@ def _with_equals_signs(value: Any) -> Any:
 
 
 def _joined(arguments: list[str]) -> list[str]:
-    """The arguments with each option that stands apart from its value joined to it."""
+    """The arguments with each of RecBole's options that stands apart from its value joined to it.
+
+    Others belong to the program that calls RecBole, and stay as they are.
+    """
+    known = all_options() | FORMER_OPTIONS.keys()
     joined: list[str] = []
     waiting = None
     for argument in arguments:
-        if waiting is not None:
-            if argument.startswith("--"):
-                raise OptionError(f"option {waiting} has no value; give {waiting}=value")
+        is_option = argument.startswith("--")
+        if waiting is not None and not is_option:
             joined.append(f"{waiting}={argument}")
             waiting = None
-        elif argument.startswith("--") and "=" not in argument and argument != "--":
+            continue
+        _require_a_value(waiting)
+        if is_option and argument[2:] in known:
             waiting = argument
         else:
             joined.append(argument)
-    if waiting is not None:
-        raise OptionError(f"option {waiting} has no value; give {waiting}=value")
+    _require_a_value(waiting)
     return joined
+
+
+def _require_a_value(option: str | None) -> None:
+    if option is not None:
+        raise OptionError(f"option {option} has no value; give {option}=value")
+
+
+def require_known_arguments(arguments: Iterable[str]) -> None:
+    """Raise OptionError for an argument of a command line that is none of RecBole's or this package's options.
+
+    RecBole passes over what is not ``--name=value`` with a warning, and runs without it.
+    """
+    known = all_options()
+    takes_value = False
+    for argument in arguments:
+        if takes_value and not argument.startswith("--"):
+            takes_value = False
+            continue
+        name, equals, _ = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or name not in known:
+            hint = describe_unknown_option(name, known)
+            raise OptionError(f"there is no option {argument.partition('=')[0]}; {hint}")
+        takes_value = not equals
 
 
 # Data that lie where the user says

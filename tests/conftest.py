@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import recbole_sparse_elsa  # noqa: F401  (before RecBole, of which not everything can be imported without it)
 
@@ -14,6 +15,11 @@ import recbole_sparse_elsa  # noqa: F401  (before RecBole, of which not everythi
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
+
+# The same examples in every run, so that a run can be repeated; others with pytest --hypothesis-profile=explore.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("explore", derandomize=False)
+settings.load_profile("repeatable")
 
 
 def pytest_configure(config):

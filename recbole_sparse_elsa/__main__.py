@@ -49,9 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not arguments:
             parser.print_help()
         options, others = parser.parse_known_args(arguments)
-        if others and not getattr(options, "takes_other_options", False):
+        if getattr(options, "takes_other_options", False):
+            options.others = others
+        elif others:
             parser.error(f"unrecognized arguments: {' '.join(others)}")
-        options.others = others
         options.run(options)
     except UserError as error:
         sys.exit(f"{type(error).__name__}: {error}")

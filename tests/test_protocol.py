@@ -118,3 +118,12 @@ def test_a_leaderboard_states_the_protocol_that_was_used(working_folder, capsys)
     assert "Protocol: fixed files mine.train.inter (240 lines" in printed
     assert "RS" not in printed and "0.8" not in printed
     assert "Users evaluated on test data" in printed
+
+
+def test_what_becomes_of_repeated_pairs_is_what_the_training_does(working_folder):
+    write_fixed(working_folder)
+    (working_folder / "dataset" / "fixed" / "fixed.link").write_text("item_id:token\tentity_id:token\na\te1\nb\te2\n")
+    triples = "head_id:token\trelation_id:token\ttail_id:token\ne1\tlike\te2\n"
+    (working_folder / "dataset" / "fixed" / "fixed.kg").write_text(triples)
+    protocol, *_ = described("CKE", "fixed", **FIXED)
+    assert "1 of them repeat a pair of user and item, and each pair counts once in training" in protocol

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from recbole_sparse_elsa.data.repeats import first_of_each_pair, learns_from_pairs
+
 _FILTERS = ("val_interval", "user_inter_num_interval", "item_inter_num_interval", "rm_dup_inter")
 _KEEPS_ALL: tuple[Any, ...] = (None, "", "[0,inf)", {}, [])
 
@@ -23,21 +25,25 @@ class DataCounts:
         Lines.
     repeats : int
         Lines whose user and item have an earlier one.
+    pairs_count_once : bool
+        Whether training takes only the first line of each user and item.
     """
 
     users: int
     items: int
     interactions: int
     repeats: int
+    pairs_count_once: bool
 
     @classmethod
     def of(cls, dataset: Any) -> "DataCounts":
         """Count a data set (recbole.data.dataset.Dataset) that was created and not yet split."""
         users, items = (
-            np.asarray(dataset.inter_feat[field]).astype(np.int64) for field in (dataset.uid_field, dataset.iid_field)
+            np.asarray(dataset.inter_feat[field]) for field in (dataset.uid_field, dataset.iid_field)
         )
-        pairs = np.unique(users * (items.max(initial=0) + 1) + items)
-        return cls(len(np.unique(users)), len(np.unique(items)), len(users), len(users) - len(pairs))
+        repeats = len(users) - len(first_of_each_pair(users, items))
+        once = learns_from_pairs(dataset.config, dataset)
+        return cls(len(np.unique(users)), len(np.unique(items)), len(users), repeats, once)
 
 
 def describe_protocol(config: Any, counts: DataCounts) -> str:
@@ -54,7 +60,8 @@ def describe_protocol(config: Any, counts: DataCounts) -> str:
     parts.append(f"{counts.users:,} users, {counts.items:,} items and {counts.interactions:,} interactions are left")
     if counts.repeats:
         repeats = f"{counts.repeats:,} of them repeat a pair of user and item"
-        parts.append(f"{repeats}, {_treatment(config)}")
+        treatment = "and each pair counts once in training" if counts.pairs_count_once else "and each line counts"
+        parts.append(f"{repeats}, {treatment}")
     else:
         parts.append("none of them repeats a pair of user and item")
     return "; ".join(parts)
@@ -116,11 +123,3 @@ def _filters(config):
         return []
     given = [f"{name} {config[name]}" for name in _FILTERS if config[name] not in _KEEPS_ALL]
     return [f"filters: {', '.join(given)}" if given else "no filter"]
-
-
-def _treatment(config):
-    from recbole.utils import ModelType
-
-    if config["MODEL_TYPE"] in (ModelType.GENERAL, ModelType.TRADITIONAL):
-        return "and each pair counts once in training"
-    return "and each line counts"

@@ -1,7 +1,9 @@
-"""Checks of single options, worded the same everywhere."""
+"""Options: checks of single ones, worded the same everywhere, and other values for a checked Config."""
 
 import argparse
+import copy
 import math
+from typing import Any
 
 from recbole_sparse_elsa.errors import OptionError
 
@@ -48,7 +50,15 @@ def require_number(
         or (above is not None and value <= above)
         or (below is not None and value >= below)
     ):
-        raise OptionError(f"{name} is {value!r}, but must be a finite number {' and '.join(bounds)}")
+        allowed = " ".join(filter(None, ("a finite number", " and ".join(bounds))))
+        raise OptionError(f"{name} is {value!r}, but must be {allowed}")
+
+
+def derived_config(config: Any, **changes: Any) -> Any:
+    """A copy of a recbole.config.Config with other values of some options; the Config itself stays as it was checked."""
+    derived = copy.copy(config)
+    derived.final_config_dict = {**config.final_config_dict, **changes}
+    return derived
 
 
 def read_tokens(name: str, file: str) -> list[str]:

@@ -12,8 +12,9 @@ from recbole_sparse_elsa.core.sparse_rows import SparseRows
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.index import SparseIndex
 from recbole_sparse_elsa.index.encoding import smallest_unsigned
+from recbole_sparse_elsa.options import derived_config
 from recbole_sparse_elsa.runs import SavedRun
-from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, derived_config, load_data
+from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, load_data
 from recbole_sparse_elsa.value_types import VALUE_TYPES
 
 _K = 16

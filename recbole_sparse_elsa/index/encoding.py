@@ -136,10 +136,11 @@ def smallest_unsigned(largest: int) -> np.dtype:
 def _scaled(values: np.ndarray, pointers: np.ndarray) -> np.ndarray:
     """The values with rows of norm 1; float32 rows that have it to rounding keep their very values."""
     wide = values.astype(np.float64)
-    largest = np.repeat(_per_row(np.maximum, np.abs(wide), pointers), np.diff(pointers))
-    norms = _norms(wide / largest, pointers) * _per_row(np.maximum, np.abs(wide), pointers)  # no overflow in squares
+    lengths = np.diff(pointers)
+    largest = _per_row(np.maximum, np.abs(wide), pointers)
+    norms = _norms(wide / np.repeat(largest, lengths), pointers) * largest  # no overflow in squares
     norms[np.abs(norms - 1) < 1e-6] = 1
-    return wide / np.repeat(norms, np.diff(pointers))
+    return wide / np.repeat(norms, lengths)
 
 
 def _norms(values: np.ndarray, pointers: np.ndarray) -> np.ndarray:

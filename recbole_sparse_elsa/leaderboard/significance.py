@@ -118,8 +118,8 @@ def compare_with_baseline(
     for dataset in results["dataset"].unique():
         for metric in metrics:
             table, read = [], functools.cache(functools.partial(read_users, folder, metric=metric))
+            cells = results[(results["dataset"] == dataset) & (results["metric"] == metric)]
             for method, other in _pairs(means[(means["dataset"] == dataset) & (means["metric"] == metric)], baseline):
-                cells = results[(results["dataset"] == dataset) & (results["metric"] == metric)]
                 of_method, of_baseline = (
                     cells[(cells["label"] == row.label) & (cells["size"] == row.size)].set_index("seed")["cell"]
                     for row in (method, other)

@@ -21,7 +21,6 @@ import torch
 from recbole.config import Config
 from recbole.utils import init_logger
 
-import recbole_sparse_elsa  # noqa: F401
 from recbole_sparse_elsa import output
 from recbole_sparse_elsa.evaluation.per_user import evaluate_per_user
 from recbole_sparse_elsa.evaluation.protocol import DataCounts, describe_protocol, evaluated_users

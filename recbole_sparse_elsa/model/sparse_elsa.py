@@ -128,7 +128,8 @@ class SparseELSA(CodedEmbeddings):
 
     def saved_widths(self) -> list[int]:
         """As of CodedEmbeddings, where the codes have the regression's latent dimensions beside them."""
-        return [self.embedding_size] + ([] if self.code_size is None else [self.code_size + self.regression_size])
+        dense, *codes = super().saved_widths()
+        return [dense, *(width + self.regression_size for width in codes)]
 
     def new_embedding(self, config: Mapping[str, Any], start: SparseStart | None = None) -> TopKEmbedding:
         """As of ELSA, from the start that the recipe names."""

@@ -14,7 +14,8 @@ from recbole_sparse_elsa.data.fingerprint import SAVED_AS, Fingerprint, require_
 from recbole_sparse_elsa.errors import CheckpointError, DatasetError, OptionError
 from recbole_sparse_elsa.index import SparseIndex
 from recbole_sparse_elsa.model.recipe import Recipe
-from recbole_sparse_elsa.runs.training_run import Data, create_model, derived_config, filter_data, split_data
+from recbole_sparse_elsa.options import derived_config
+from recbole_sparse_elsa.runs.training_run import Data, create_model, filter_data, split_data
 from recbole_sparse_elsa.training.checkpoint import read_checkpoint
 
 _INDEXED_MODELS = ("SparseELSA", "ELSASAE")
@@ -103,13 +104,9 @@ class SavedRun:
             )
         dataset = filter_data(self.config)
         # Splitting brings them into another order, and with held-out users gives the users other ids.
-        table = dataset.inter_feat[[dataset.uid_field, dataset.iid_field]].sort_values(dataset.uid_field, kind="stable")
-        user_ids, starts = np.unique(table[dataset.uid_field].to_numpy(), return_index=True)
-        items = dataset.id2token(dataset.iid_field, table[dataset.iid_field].to_numpy())
-        users = dataset.id2token(dataset.uid_field, user_ids)
-        self._histories = {
-            str(user): history for user, history in zip(users, np.split(items.astype(object), starts[1:]))
-        }
+        fields = dataset.uid_field, dataset.iid_field
+        self._pairs = [dataset.inter_feat[field].to_numpy(copy=True) for field in fields]
+        self._tokens = [dataset.field2id_token[field] for field in fields]
         return dataset
 
     @cached_property
@@ -172,11 +169,15 @@ class SavedRun:
         item_scale = self._checkpoint["state_dict"].get(f"{_EMBEDDING}item_scale")
         return index_of_dataset(dataset, item_embeddings, item_scale, self.recipe.scales_input, encoding)
 
-    @property
+    @cached_property
     def histories(self) -> dict[str, np.ndarray]:
         """The tokens of the items (str objects) that each user of the data set has after filtering, by user token."""
         assert self.filtered_dataset is not None
-        return self._histories
+        (users, items), (user_tokens, item_tokens) = self._pairs, self._tokens
+        order = np.argsort(users, kind="stable")
+        user_ids, starts = np.unique(users[order], return_index=True)
+        histories = np.split(item_tokens[items[order]].astype(object), starts[1:])
+        return {str(user): history for user, history in zip(user_tokens[user_ids], histories)}
 
     def history_of(self, user: str) -> list[str]:
         """The tokens of all items that a user of the data set has after filtering.

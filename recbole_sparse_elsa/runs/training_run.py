@@ -1,7 +1,6 @@
 """One training with RecBole's own pieces, put together as ``run_recbole`` does, for programs that are not RecBole's."""
 
 import contextlib
-import copy
 import os
 import sys
 import tempfile
@@ -43,13 +42,6 @@ def away_from_the_command_line(folder: str | None = None) -> Iterator[None]:
         finally:
             sys.argv = arguments
             os.chdir(before)
-
-
-def derived_config(config: Config, **changes: Any) -> Config:
-    """A copy of a Config with other values of some options; the Config itself stays as it was checked."""
-    derived = copy.copy(config)
-    derived.final_config_dict = {**config.final_config_dict, **changes}
-    return derived
 
 
 def load_data(config: Config) -> Data:

@@ -1,6 +1,5 @@
 """RecBole's Trainer with a pruning schedule."""
 
-import copy
 import functools
 import inspect
 import math
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from recbole_sparse_elsa.core import PruningSchedule, embedding_size_report
 from recbole_sparse_elsa.errors import OptionError, TrainingError
+from recbole_sparse_elsa.options import derived_config
 from recbole_sparse_elsa.training.resuming import ResumingTrainer, of_all_processes
 from recbole_sparse_elsa.training.user_batches import UserBatches
 
@@ -254,8 +254,7 @@ class PruningTrainer(ResumingTrainer):
         """The batches of users, which are the same on every process, as are their order and their sizes."""
         if not self._is_distributed:
             return UserBatches(self.config, train_data._dataset, train_data._sampler, self.model.batch_of)
-        config = copy.copy(self.config)
-        config.final_config_dict = {**self.config.final_config_dict, "single_spec": True}
+        config = derived_config(self.config, single_spec=True)
         share = slice(distributed.get_rank(), None, distributed.get_world_size())
         gather = functools.partial(self.model.batch_of, share=share)
         users = UserBatches(config, train_data._dataset, train_data._sampler, gather)
@@ -267,6 +266,7 @@ class PruningTrainer(ResumingTrainer):
         n_users = torch.count_nonzero(self.model.histories.lengths(interaction[self.model.USER_ID])).item()
         loss = self.model.calculate_loss(interaction)
         return loss * (interaction.batch.n_users * distributed.get_world_size() / max(1, n_users))
+
 
 def _mean_of_processes(value, device):
     mean = torch.tensor([value], dtype=torch.float64, device=device)

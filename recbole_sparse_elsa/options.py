@@ -55,7 +55,7 @@ def require_number(
 
 
 def derived_config(config: Any, **changes: Any) -> Any:
-    """A copy of a recbole.config.Config with other values of some options; the Config itself stays as it was checked."""
+    """A copy of a recbole.config.Config with other values of some options; the Config itself stays as checked."""
     derived = copy.copy(config)
     derived.final_config_dict = {**config.final_config_dict, **changes}
     return derived

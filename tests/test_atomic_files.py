@@ -62,6 +62,8 @@ FIELDS = st.one_of(
             "1_000",
             " 4",
             "4 ",
+            " ",
+            "  ",
             '"',
             "'",
             "#",
@@ -90,6 +92,14 @@ def files(draw):
     ends = draw(st.sampled_from(["\n", "\r\n"]))
     text = ends.join(lines) + draw(st.sampled_from(["", ends, ends * 2]))
     return draw(st.sampled_from([b"", b"\xef\xbb\xbf"])) + text.encode()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_line_of_blanks_is_a_token_in_a_file_of_one_column(tmp_path, end):
+    path = tmp_path / "some.item"
+    path.write_bytes(end.join(["item_id:token", "", "a", " ", "", "", "b", ""]).encode())
+    read = read_atomic_file(path)
+    assert read.columns["item_id"].tolist() == ["a", " ", "b"] and read.lines.tolist() == [3, 4, 7]
 
 
 @settings(max_examples=400, deadline=None)

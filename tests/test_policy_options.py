@@ -203,3 +203,20 @@ def test_a_run_is_resumed_with_the_options_that_it_began_with(checkerboard):
             prepare("SparseELSA", checkerboard, **{**SPARSE, option: value}, resume=resume_file)
     longer = prepare("SparseELSA", checkerboard, **{**SPARSE, "epochs": 17}, resume=resume_file)
     assert longer.trainer.epochs == 17
+
+
+def test_labels_are_predicted_from_features_alone(working_folder):
+    (working_folder / "dataset" / "clicks").mkdir(parents=True)
+    lines = [f"{'ab'[i % 2]}\t{i % 5}\t{i % 2}" for i in range(200)]
+    header = "banner:token\thour:token\tlabel:float"
+    (working_folder / "dataset" / "clicks" / "clicks.inter").write_text("\n".join([header, *lines]) + "\n")
+    result = run_recbole(
+        "FM",
+        "clicks",
+        config_dict={
+            **{"USER_ID_FIELD": None, "ITEM_ID_FIELD": None, "LABEL_FIELD": "label", "load_col": None},
+            **{"eval_args": {"split": {"RS": [8, 1, 1]}, "order": "RO", "group_by": None, "mode": "labeled"}},
+            **{"metrics": ["AUC"], "valid_metric": "AUC", "epochs": 20, "train_neg_sample_args": None, **SMALL},
+        },
+    )
+    assert result["test_result"]["auc"] == 1  # the banner tells the label

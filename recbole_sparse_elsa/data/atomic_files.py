@@ -226,7 +226,9 @@ def _parsed(path, body, types, wanted, separator, encoding, numbers):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pandas >= 3 means to make this precision its only one
             table = pd.read_csv(
-                io.BytesIO(body),
+                # To pandas, a line of nothing but blanks is no line; in a file of one column it is a token.
+                io.BytesIO(re.sub(rb"\n{2,}", b"\n", body).lstrip(b"\n") if len(names) == 1 else body),
+                skip_blank_lines=len(names) > 1,
                 sep=separator,
                 header=None,
                 names=range(len(names)),

@@ -43,9 +43,10 @@ class Fingerprint:
         dataset : recbole.data.dataset.Dataset
             The training data, as a model gets them.
         """
-        users, items = (dataset.field2id_token[field][1:] for field in (dataset.uid_field, dataset.iid_field))
+        fields = dataset.uid_field, dataset.iid_field  # None where a context-aware model's data have none
+        users, items = ([] if field is None else dataset.field2id_token[field][1:] for field in fields)
         interactions = hashlib.sha256()
-        for field in (dataset.uid_field, dataset.iid_field):
+        for field in filter(None, fields):
             interactions.update(np.ascontiguousarray(np.asarray(dataset.inter_feat[field]), dtype="<i8").data)
         return cls(
             n_users=len(users),
@@ -71,13 +72,13 @@ class Fingerprint:
             Whether the interactions must be the same, too, as for going on with a training.
         """
         found = []
-        for name, plural in (("users", "users"), ("items", "items")):
+        for name in ("users", "items"):
             if getattr(self, name) != getattr(other, name):
                 counts = getattr(self, f"n_{name}"), getattr(other, f"n_{name}")
                 found.append(
-                    f"{counts[0]:,} {plural}, and the data {counts[1]:,}"
+                    f"{counts[0]:,} {name}, and the data {counts[1]:,}"
                     if counts[0] != counts[1]
-                    else f"the {plural} in another order, or others"
+                    else f"the {name} in another order, or others"
                 )
         if interactions and not found and self.interactions != other.interactions:
             found.append(

@@ -398,13 +398,14 @@ def refuse_evaluations_that_cannot_be(original: Callable[..., Any]) -> Callable[
     def data_preparation(config, dataset):
         with _in_one_line(config):
             train_data, valid_data, test_data = original(config, dataset)
-        n_items = train_data._dataset.item_num - 1
-        # A list may have one more place than there are items: it stays empty, as the padding is no candidate.
-        if config["topk"] and max(config["topk"]) > n_items + 1 and _ranks(config):
-            raise OptionError(
-                f"topk is {config['topk']}, but data set {config['dataset']} has {n_items} items: give cut-offs of at "
-                f"most {n_items}"
-            )
+        if config["topk"] and _ranks(config):
+            n_items = train_data._dataset.item_num - 1
+            # A list may have one more place than there are items: it stays empty, as the padding is no candidate.
+            if max(config["topk"]) > n_items + 1:
+                raise OptionError(
+                    f"topk is {config['topk']}, but data set {config['dataset']} has {n_items} items: give cut-offs of "
+                    f"at most {n_items}"
+                )
         if _asks_for_test_data(config) and len(test_data._dataset) == 0:
             raise DatasetError(
                 f"no interaction of data set {config['dataset']} is left to test on with eval_args "

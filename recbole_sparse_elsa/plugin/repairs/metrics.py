@@ -84,7 +84,7 @@ def tell_the_collector_the_order_of_tokens(original: Callable[..., Any]) -> Call
     """
 
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
-        if not eval_data:
+        if not eval_data or eval_data._dataset.iid_field is None:
             return original(self, eval_data, load_best_model, model_file, show_progress)
         dataset = eval_data._dataset
         tokens = np.asarray(dataset.field2id_token[dataset.iid_field]).astype(str)

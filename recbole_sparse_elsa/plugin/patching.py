@@ -128,6 +128,9 @@ class Change:
 # Every function that a change has put somewhere has the names of all changes up to it in this attribute.
 _MARK = "_recbole_sparse_elsa_changes"
 
+# Earlier releases were not looked at.
+_SINCE = "RecBole 1.2.1"
+
 _registry: dict[str, Change] = {}
 _was_needed: dict[str, bool] = {}
 
@@ -156,9 +159,9 @@ def replaces(
     *targets: str,
     parameters: str,
     kind: Kind,
-    since: str,
     until: str,
     probe: Callable[..., bool],
+    since: str = _SINCE,
     only_where_needed: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated function, which gets a function of RecBole and returns what replaces it.
@@ -172,7 +175,7 @@ def replaces(
         Dotted paths of the functions, which are imported when the change is made.
     parameters : str
         The names of their parameters, with spaces between.
-    kind, since, until, probe, only_where_needed
+    kind, until, probe, since, only_where_needed
         See `Change`. The probe gets the original function.
     """
     return _registering(targets, tuple(parameters.split()), kind, since, until, probe, only_where_needed)
@@ -182,9 +185,9 @@ def adjusts(
     target: str,
     *,
     kind: Kind,
-    since: str,
     until: str,
     probe: Callable[[], bool],
+    since: str = _SINCE,
     only_where_needed: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated function, which changes something that is not a function; see `replaces`.
@@ -214,6 +217,19 @@ def _registering(
         return make
 
     return register
+
+
+def names_in(function: Any) -> tuple[str, ...]:
+    """The names of globals and attributes in the code of a function, or of the one that it wraps: for probes."""
+    return inspect.unwrap(function).__code__.co_names
+
+
+def source_of(function: Any) -> str:
+    """The source of a function, or of the one that it wraps; empty where there is none: for probes."""
+    try:
+        return inspect.getsource(inspect.unwrap(function))
+    except (OSError, TypeError):
+        return ""
 
 
 def replace_everywhere(original: Any, replacement: Any) -> None:

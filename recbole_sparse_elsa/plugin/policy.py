@@ -39,7 +39,6 @@ def _after_config(
             "recbole.config.Config.__init__",
             parameters="self model dataset config_file_list config_dict",
             kind="policy",
-            since="RecBole 1.2.1",
             until=until,
             probe=lambda original: config_is_made(original, **what_recbole_takes),
         )(make)
@@ -122,7 +121,7 @@ def refuse_missing_datasets(config: Any) -> None:
 
     RecBole notices it only when it reads the data, and then downloads from addresses that refuse (its issue #2218).
     """
-    if not _cached_dataset_files(config):
+    if not _has_cached_dataset(config):
         missing = missing_dataset_files(config)
         if missing:
             raise DatasetError(describe_missing_dataset(config, missing))
@@ -144,9 +143,10 @@ def refuse_other_than_three_fixed_files(config: Any) -> None:
         )
 
 
-def _cached_dataset_files(config: Any) -> list[str]:
+def _has_cached_dataset(config: Any) -> bool:
+    path = config["dataset_save_path"]
     default = os.path.join(glob.escape(config["checkpoint_dir"]), glob.escape(config["dataset"]) + "-*Dataset.pth")
-    return [path for path in [config["dataset_save_path"]] if path and os.path.exists(path)] + glob.glob(default)
+    return bool(path and os.path.exists(path)) or bool(glob.glob(default))
 
 
 def known_models() -> list[str]:
@@ -170,7 +170,6 @@ def _does_not_name_the_models(get_model: Callable[..., Any]) -> bool:
     "recbole.utils.utils.get_model",
     parameters="model_name",
     kind="policy",
-    since="RecBole 1.2.1",
     until="RecBole says that the model is unknown",
     probe=_does_not_name_the_models,
 )
@@ -215,7 +214,6 @@ def _starts_processes_unchecked(run: Callable[..., Any]) -> bool:
     "recbole.quick_start.quick_start.run",
     parameters="model dataset config_file_list config_dict saved nproc world_size ip port group_offset",
     kind="policy",
-    since="RecBole 1.2.1",
     until="RecBole makes the Config before it starts the processes",
     probe=_starts_processes_unchecked,
 )

@@ -1,6 +1,5 @@
 """Which options of the data are refused before any of them are read: filters, columns and splits."""
 
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from recbole_sparse_elsa.data.intervals import parse_intervals, parse_tokens
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.plugin.needed_columns import field_of_histories, why_time_is_needed
-from recbole_sparse_elsa.plugin.patching import replaces
+from recbole_sparse_elsa.plugin.patching import names_in, replaces
 from recbole_sparse_elsa.plugin.policy import _after_config
 
 _COUNT_FILTERS = (
@@ -169,9 +168,8 @@ def _require_ratios(mode: str, ratios: Any) -> None:
     "recbole.data.dataloader.FullSortEvalDataLoader.__init__",
     parameters="self config dataset sampler shuffle",
     kind="policy",
-    since="RecBole 1.2.1",
     until="RecBole refuses features that candidates do not have",
-    probe=lambda init: "fields" not in inspect.unwrap(init).__code__.co_names,
+    probe=lambda init: "fields" not in names_in(init),
 )
 def refuse_features_of_interactions_with_full_ranking(original: Callable[..., Any]) -> Callable[..., Any]:
     """Refuse to rank all items by a context-aware model with a feature of interactions, such as a time.

@@ -13,7 +13,7 @@ from unittest import mock
 
 from recbole_sparse_elsa.errors import DatasetError, OptionError, UserError
 from recbole_sparse_elsa.model import PROPERTIES
-from recbole_sparse_elsa.plugin.patching import replaces
+from recbole_sparse_elsa.plugin.patching import names_in, replaces, source_of
 from recbole_sparse_elsa.plugin.policy import _after_config
 from recbole_sparse_elsa.training import RESUMABLE
 
@@ -59,10 +59,6 @@ FORMER_OPTIONS = {
 }
 
 
-def _option_names(config: Any) -> set[str]:
-    return {*config.internal_config_dict, *_listed_option_names()}
-
-
 def _listed_option_names() -> set[str]:
     from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
@@ -87,7 +83,7 @@ def _option_names_of_any_model() -> frozenset[str]:
 
 def known_options(config: Any) -> set[str]:
     """The names of the options of the model that a Config is for, of its training, data and evaluation."""
-    return _option_names(config)
+    return {*config.internal_config_dict, *_listed_option_names()}
 
 
 def all_options() -> set[str]:
@@ -113,7 +109,7 @@ def refuse_unknown_options(config: Any) -> None:
     own_package = config.model_class.__module__.partition(".")[0]
     if own_package not in ("recbole", "recbole_sparse_elsa"):
         return
-    known = _option_names(config)
+    known = known_options(config)
     for name, value in config.external_config_dict.items():
         if name in known or (name not in FORMER_OPTIONS and name in _option_names_of_any_model()):
             continue
@@ -179,7 +175,6 @@ def _says_in_its_own_way(init: Callable[..., Any]) -> bool:
     "recbole.config.Config.__init__",
     parameters="self model dataset config_file_list config_dict",
     kind="policy",
-    since="RecBole 1.2.1",
     until="RecBole's complaints about options are of one type, and name the option",
     probe=_says_in_its_own_way,
 )
@@ -207,14 +202,13 @@ _RECBOLES_COMPLAINTS = (ValueError, KeyError, IndexError, TypeError, NotImplemen
 
 
 def _complains_in_its_own_way(original: Callable[..., Any]) -> bool:
-    return "UserError" not in original.__code__.co_names
+    return "UserError" not in names_in(original)
 
 
 @replaces(
     "recbole.data.utils.create_dataset",
     parameters="config",
     kind="policy",
-    since="RecBole 1.2.1",
     until="RecBole's complaints about data are of one type, and name the data set",
     probe=_complains_in_its_own_way,
 )
@@ -258,7 +252,6 @@ def _drops_values_after_a_space(load_cmd_line: Callable[..., Any]) -> bool:
     "recbole.config.Config._load_cmd_line",
     parameters="self",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole takes options with a space, and values with an equals sign",
     probe=_drops_values_after_a_space,
 )
@@ -270,13 +263,12 @@ def read_the_whole_command_line(original: Callable[..., Any]) -> Callable[..., A
 
     def load_cmd_line(self):
         program, *arguments = sys.argv or [""]
-        sys.argv = [program, *_joined(arguments)]
-        escaped = [argument.replace("=", "\0").replace("\0", "=", 1) for argument in sys.argv]
-        arguments, sys.argv = sys.argv, escaped
+        joined = [program, *_joined(arguments)]
+        sys.argv = [argument.replace("=", "\0").replace("\0", "=", 1) for argument in joined]
         try:
             options = original(self)
         finally:
-            sys.argv = [program, *arguments[1:]]
+            sys.argv = joined
         return {name: _with_equals_signs(value) for name, value in options.items()}
 
     return load_cmd_line
@@ -297,7 +289,6 @@ def _joined(arguments: list[str]) -> list[str]:
 
     Others belong to the program that calls RecBole, and stay as they are.
     """
-    known = all_options() | FORMER_OPTIONS.keys()
     joined: list[str] = []
     waiting = None
     for argument in arguments:
@@ -307,7 +298,7 @@ def _joined(arguments: list[str]) -> list[str]:
             waiting = None
             continue
         _require_a_value(waiting)
-        if is_option and argument[2:] in known:
+        if is_option and "=" not in argument and (argument[2:] in FORMER_OPTIONS or argument[2:] in all_options()):
             waiting = argument
         else:
             joined.append(argument)
@@ -342,16 +333,14 @@ def require_known_arguments(arguments: Iterable[str]) -> None:
 
 
 def _takes_its_own_copy(set_default_parameters: Callable[..., Any]) -> bool:
-    import inspect
 
-    return 'self.dataset == "ml-100k"' in inspect.getsource(set_default_parameters)
+    return 'self.dataset == "ml-100k"' in source_of(set_default_parameters)
 
 
 @replaces(
     "recbole.config.Config._set_default_parameters",
     parameters="self",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole looks into data_path for ml-100k, too",
     probe=_takes_its_own_copy,
 )
@@ -376,16 +365,14 @@ def look_into_data_path_for_every_data_set(original: Callable[..., Any]) -> Call
 
 
 def _takes_any_cutoff(original: Callable[..., Any]) -> bool:
-    import inspect
 
-    return "topk" not in inspect.getsource(original)
+    return "topk" not in source_of(original)
 
 
 @replaces(
     "recbole.data.utils.data_preparation",
     parameters="config dataset",
     kind="policy",
-    since="RecBole 1.2.1",
     until="RecBole refuses these before it trains",
     probe=_takes_any_cutoff,
 )

@@ -49,7 +49,6 @@ def _fits_on_the_whole_catalogue(init: Callable[..., Any]) -> bool:
     "recbole.model.general_recommender.slimelastic.SLIMElastic.__init__",
     parameters="self config dataset",
     kind="speed",
-    since="RecBole 1.2.1",
     until="RecBole leaves out the items that cannot get a weight",
     probe=_fits_on_the_whole_catalogue,
 )
@@ -133,7 +132,6 @@ def _evaluates_one_user_at_a_time(init_batch_size_and_step: Callable[..., Any]) 
     "recbole.data.dataloader.FullSortEvalDataLoader._init_batch_size_and_step",
     parameters="self",
     kind="speed",
-    since="RecBole 1.2.1",
     until="RecBole's default depends on the number of items",
     probe=_evaluates_one_user_at_a_time,
 )

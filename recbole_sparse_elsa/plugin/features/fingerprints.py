@@ -1,17 +1,16 @@
 """A checkpoint carries the fingerprint of the data that its model was trained on, and other data are refused."""
 
 import contextlib
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 from recbole_sparse_elsa.data.fingerprint import SAVED_AS, Fingerprint, require_same_data
 from recbole_sparse_elsa.errors import CheckpointError
-from recbole_sparse_elsa.plugin.patching import replaces
+from recbole_sparse_elsa.plugin.patching import replaces, source_of
 
 
 def _knows_nothing_of_the_tokens(original: Callable[..., Any]) -> bool:
-    return "field2id_token" not in inspect.getsource(original)
+    return "field2id_token" not in source_of(original)
 
 
 @replaces(
@@ -21,7 +20,6 @@ def _knows_nothing_of_the_tokens(original: Callable[..., Any]) -> bool:
     "recbole.model.abstract_recommender.ContextRecommender.__init__",
     parameters="self config dataset",
     kind="feature",
-    since="RecBole 1.2.1",
     until="RecBole's models know the tokens of their users and items",
     probe=_knows_nothing_of_the_tokens,
 )
@@ -49,7 +47,6 @@ def _saves_no_fingerprint(other_parameter: Callable[..., Any]) -> bool:
     "recbole.model.abstract_recommender.AbstractRecommender.other_parameter",
     parameters="self",
     kind="feature",
-    since="RecBole 1.2.1",
     until="RecBole's checkpoints name the data they belong to",
     probe=_saves_no_fingerprint,
 )
@@ -82,7 +79,6 @@ def _takes_a_model_of_other_data(load_other_parameter: Callable[..., Any]) -> bo
     "recbole.model.abstract_recommender.AbstractRecommender.load_other_parameter",
     parameters="self para",
     kind="feature",
-    since="RecBole 1.2.1",
     until="RecBole's checkpoints name the data they belong to",
     probe=_takes_a_model_of_other_data,
 )

@@ -2,12 +2,11 @@
 
 import contextlib
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
-from recbole_sparse_elsa.plugin.patching import replaces
+from recbole_sparse_elsa.plugin.patching import names_in, replaces
 
 
 def _does_not_know_the_split(build: Callable[..., Any]) -> bool:
@@ -23,7 +22,6 @@ def _does_not_know_the_split(build: Callable[..., Any]) -> bool:
     "recbole.data.dataset.Dataset.build",
     parameters="self",
     kind="feature",
-    since="RecBole 1.2.1",
     until="RecBole can split by users",
     probe=_does_not_know_the_split,
 )
@@ -42,14 +40,13 @@ def split_by_users(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _does_not_know_held_out_users(original: Callable[..., Any]) -> bool:
-    return "held_out_users" not in inspect.unwrap(original).__code__.co_names
+    return "held_out_users" not in names_in(original)
 
 
 @replaces(
     "recbole.data.utils.create_samplers",
     parameters="config dataset built_datasets",
     kind="feature",
-    since="RecBole 1.2.1",
     until="RecBole can split by users",
     probe=_does_not_know_held_out_users,
 )
@@ -73,7 +70,6 @@ def mask_what_is_not_hidden(original: Callable[..., Any]) -> Callable[..., Any]:
     "recbole.trainer.Trainer.evaluate",
     parameters="self eval_data load_best_model model_file show_progress",
     kind="feature",
-    since="RecBole 1.2.1",
     until="RecBole can split by users",
     probe=_does_not_know_held_out_users,
 )
@@ -110,7 +106,6 @@ def evaluate_on_held_out_users(original: Callable[..., Any]) -> Callable[..., An
     "recbole.utils.case_study.full_sort_scores",
     parameters="uid_series model test_data device",
     kind="feature",
-    since="RecBole 1.2.1",
     until="RecBole can split by users",
     probe=_does_not_know_held_out_users,
 )

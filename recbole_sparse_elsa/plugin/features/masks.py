@@ -41,7 +41,6 @@ def _masks_validation_items(create_samplers: Callable[..., Any]) -> bool:
     "recbole.data.utils.create_samplers",
     parameters="config dataset built_datasets",
     kind="feature",
-    since="RecBole 1.2.1",
     until="RecBole lets users choose what is masked",
     probe=_masks_validation_items,
 )

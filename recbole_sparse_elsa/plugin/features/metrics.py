@@ -8,7 +8,6 @@ from recbole_sparse_elsa.plugin.patching import adjusts
 @adjusts(
     "recbole.evaluator.register.metrics_dict",
     kind="feature",
-    since="RecBole 1.2.1",
     until="RecBole has these metrics",
     probe=lambda: not hasattr(importlib.import_module("recbole.evaluator.metrics"), "CalibratedRecall"),
 )

@@ -63,7 +63,6 @@ def _recbole_has_none_of_our_models() -> bool:
 @adjusts(
     _FOLDER,
     kind="feature",
-    since="RecBole 1.2.1",
     until="RecBole finds models outside its own folder",
     probe=_recbole_has_none_of_our_models,
 )
@@ -90,7 +89,6 @@ def _recbole_has_none_of_our_trainers() -> bool:
 @adjusts(
     "recbole.trainer.__getattr__",
     kind="feature",
-    since="RecBole 1.2.1",
     until="a model can name its trainer",
     probe=_recbole_has_none_of_our_trainers,
 )
@@ -114,7 +112,6 @@ def _recbole_has_none_of_our_defaults(original: Callable[..., Any]) -> bool:
     "recbole.config.Config._update_internal_config_dict",
     parameters="self file",
     kind="feature",
-    since="RecBole 1.2.1",
     until="RecBole reads defaults outside its own folder",
     probe=_recbole_has_none_of_our_defaults,
 )
@@ -156,7 +153,6 @@ def _takes_what_our_models_refuse(set_default_parameters: Callable[..., Any]) ->
     "recbole.config.Config._set_default_parameters",
     parameters="self",
     kind="feature",
-    since="RecBole 1.2.1",
     until="a model can check its options before data are read",
     probe=_takes_what_our_models_refuse,
 )

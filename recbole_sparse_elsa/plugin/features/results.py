@@ -1,13 +1,12 @@
 """What RecBole's run returns beside its metrics: the file of the model that it tested."""
 
 import contextlib
-import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
-from recbole_sparse_elsa.plugin.patching import replaces
+from recbole_sparse_elsa.plugin.patching import replaces, source_of
 
 _trainers: ContextVar[list[Any] | None] = ContextVar("trainers", default=None)
 
@@ -46,18 +45,17 @@ class _NamingQueue:
 
 
 def _does_not_name_the_file(original: Callable[..., Any]) -> bool:
-    return "saved_model_file" not in inspect.getsource(original)
+    return "saved_model_file" not in source_of(original)
 
 
 def _does_not_note_trainers(original: Callable[..., Any]) -> bool:
-    return "trainers" not in inspect.getsource(original)
+    return "trainers" not in source_of(original)
 
 
 @replaces(
     "recbole.trainer.trainer.Trainer.__init__",
     parameters="self config model",
     kind="feature",
-    since="RecBole 1.2.1",
     until="RecBole's result names the file",
     probe=_does_not_note_trainers,
 )
@@ -80,7 +78,6 @@ def note_trainers(original: Callable[..., Any]) -> Callable[..., Any]:
     "recbole.quick_start.quick_start.run_recbole",
     parameters="model dataset config_file_list config_dict saved queue",
     kind="feature",
-    since="RecBole 1.2.1",
     until="RecBole's result names the file",
     probe=_does_not_name_the_file,
 )

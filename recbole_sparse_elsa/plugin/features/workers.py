@@ -31,7 +31,6 @@ def _names_a_module_of_recbole(original: Callable[..., Any]) -> bool:
     "recbole.quick_start.quick_start.run_recboles",
     parameters="rank args",
     kind="feature",
-    since="RecBole 1.2.1",
     until="RecBole's processes import what the program imported",
     probe=_names_a_module_of_recbole,
 )
@@ -47,7 +46,6 @@ def let_workers_of_run_import_us(original: Callable[..., Any]) -> Callable[..., 
     "recbole.quick_start.quick_start.objective_function",
     parameters="config_dict config_file_list saved",
     kind="feature",
-    since="RecBole 1.2.1",
     until="RecBole's processes import what the program imported",
     probe=_names_a_module_of_recbole,
 )

@@ -1,6 +1,5 @@
 """Recommenders without gradients that do not do what they are said to."""
 
-import inspect
 import types
 from collections.abc import Callable
 from typing import Any
@@ -9,17 +8,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
-from recbole_sparse_elsa.plugin.patching import replaces
-
-_REPAIR: dict[str, Any] = {"kind": "repair", "since": "RecBole 1.2.1"}
-
-
-def _code_of(function: Callable[..., Any]) -> str:
-    try:
-        return inspect.getsource(inspect.unwrap(function))
-    except (OSError, TypeError):
-        return ""
-
+from recbole_sparse_elsa.plugin.patching import names_in, replaces, source_of
 
 # Pop
 
@@ -34,8 +23,8 @@ def _counts_batches(calculate_loss: Callable[..., Any]) -> bool:
     "recbole.model.general_recommender.pop.Pop.__init__",
     parameters="self config dataset",
     until="RecBole's Pop counts each interaction once",
-    probe=lambda init: "inter_matrix" not in inspect.unwrap(init).__code__.co_names,
-    **_REPAIR,
+    probe=lambda init: "inter_matrix" not in names_in(init),
+    kind="repair",
 )
 def count_the_users_of_each_item(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let Pop count the training users of each item, from the training data.
@@ -57,7 +46,7 @@ def count_the_users_of_each_item(original: Callable[..., Any]) -> Callable[..., 
     parameters="self interaction",
     until="RecBole's Pop counts each interaction once",
     probe=_counts_batches,
-    **_REPAIR,
+    kind="repair",
 )
 def do_not_count_batches(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let Pop's counts, which are there before the training, stay as they are.
@@ -88,15 +77,15 @@ def _random_scores(seed: int, users: np.ndarray, items: np.ndarray) -> np.ndarra
 
 
 def _draws_at_each_call(function: Callable[..., Any]) -> bool:
-    return "rand" in inspect.unwrap(function).__code__.co_names
+    return "rand" in names_in(function)
 
 
 @replaces(
     "recbole.model.general_recommender.random.Random.__init__",
     parameters="self config dataset",
     until="RecBole's Random has scores of its own for each user",
-    probe=lambda init: "score_seed" not in _code_of(init),
-    **_REPAIR,
+    probe=lambda init: "score_seed" not in source_of(init),
+    kind="repair",
 )
 def remember_the_seed_of_random_scores(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let Random know the seed of the run.
@@ -116,7 +105,7 @@ def remember_the_seed_of_random_scores(original: Callable[..., Any]) -> Callable
     parameters="self interaction",
     until="RecBole's Random has scores of its own for each user",
     probe=_draws_at_each_call,
-    **_REPAIR,
+    kind="repair",
 )
 def score_pairs_at_random(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let Random score a pair the same in each evaluation, be it alone or among all items.
@@ -136,7 +125,7 @@ def score_pairs_at_random(original: Callable[..., Any]) -> Callable[..., Any]:
     parameters="self interaction",
     until="RecBole's Random has scores of its own for each user",
     probe=_draws_at_each_call,
-    **_REPAIR,
+    kind="repair",
 )
 def score_items_at_random_for_each_user(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let Random recommend other items to each user.
@@ -161,7 +150,7 @@ def score_items_at_random_for_each_user(original: Callable[..., Any]) -> Callabl
     parameters="t mag",
     until="RecBole's ADMMSLIM gives the same scores in each evaluation",
     probe=lambda add_noise: bool((add_noise(torch.zeros(3)) != 0).any()),
-    **_REPAIR,
+    kind="repair",
 )
 def add_no_noise(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let ADMMSLIM give its scores as they are.
@@ -183,8 +172,8 @@ def add_no_noise(original: Callable[..., Any]) -> Callable[..., Any]:
     "recbole.model.general_recommender.asymknn.AsymKNN.__init__",
     parameters="self config dataset",
     until="RecBole's AsymKNN raises the similarities to q, and divides an item's score by the norm of its own weights",
-    probe=lambda init: "neighbour_weights" not in _code_of(init),
-    **_REPAIR,
+    probe=lambda init: "neighbour_weights" not in source_of(init),
+    kind="repair",
 )
 def weigh_asymmetric_neighbours(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let AsymKNN's options ``q`` and ``beta`` do what they are documented to do.

@@ -56,7 +56,6 @@ def _uses_a_dataset_of_other_files(create_dataset: Callable[..., Any]) -> bool:
     "recbole.data.utils.create_dataset",
     parameters="config",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole compares all options that shape the data, and takes the run's own for all others",
     probe=_uses_a_dataset_of_other_files,
 )
@@ -101,7 +100,6 @@ def _uses_loaders_with_other_batches(load_split_dataloaders: Callable[..., Any])
     "recbole.data.utils.load_split_dataloaders",
     parameters="config",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole compares all options that shape the data and the batches",
     probe=_uses_loaders_with_other_batches,
 )

@@ -64,7 +64,6 @@ def _trainer_writes_over_the_old_file() -> bool:
 @adjusts(
     "recbole.trainer.trainer.torch",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole's trainer writes to a temporary file",
     probe=_trainer_writes_over_the_old_file,
 )
@@ -230,7 +229,6 @@ def _trainers_of_one_second_share_a_checkpoint(init: Callable[..., Any]) -> bool
     "recbole.trainer.Trainer.__init__",
     parameters="self config model",
     kind="repair",
-    since="RecBole 1.2.1",
     until="the names of RecBole's checkpoints are unique",
     probe=_trainers_of_one_second_share_a_checkpoint,
 )

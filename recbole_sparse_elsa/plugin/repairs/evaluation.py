@@ -59,7 +59,6 @@ def _fails_on_a_count(get_data_struct: Callable[..., Any]) -> bool:
     "recbole.evaluator.Collector.get_data_struct",
     parameters="self",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole asks tensors only for .cpu() (issues #2131, #2191, #2194)",
     probe=_fails_on_a_count,
 )
@@ -98,7 +97,6 @@ def _only_epoch_is_not_validated(init: Callable[..., Any]) -> bool:
     "recbole.trainer.TraditionalTrainer.__init__",
     parameters="self config model",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole sets the number of epochs first",
     probe=_only_epoch_is_not_validated,
 )
@@ -127,7 +125,6 @@ def _scores_each_item_alone(full_sort_batch_eval: Callable[..., Any]) -> bool:
     "recbole.trainer.Trainer._full_sort_batch_eval",
     parameters="self batched_data",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole looks whether the model has the method",
     probe=_scores_each_item_alone,
 )
@@ -159,7 +156,6 @@ def _fails_on_a_user_without_history(full_sort_scores: Callable[..., Any]) -> bo
     "recbole.utils.case_study.full_sort_scores",
     parameters="uid_series model test_data device",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole names these users",
     probe=_fails_on_a_user_without_history,
 )

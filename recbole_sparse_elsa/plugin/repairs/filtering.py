@@ -32,7 +32,6 @@ def _an_empty_dataset_passes(data_filtering: Callable[..., Any]) -> bool:
     "recbole.data.dataset.KnowledgeBasedDataset._data_filtering",
     parameters="self",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole names the filters",
     probe=_an_empty_dataset_passes,
 )
@@ -85,7 +84,6 @@ def _passes_over_illegal_intervals(parse_intervals_str: Callable[..., Any]) -> b
     "recbole.data.dataset.Dataset._parse_intervals_str",
     parameters="self intervals_str",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole refuses what is no interval",
     probe=_passes_over_illegal_intervals,
 )
@@ -109,7 +107,6 @@ def _takes_no_intervals_for_all_numbers(within_intervals: Callable[..., Any]) ->
     "recbole.data.dataset.Dataset._within_intervals",
     parameters="self num intervals",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole refuses what is no interval",
     probe=_takes_no_intervals_for_all_numbers,
 )
@@ -132,7 +129,6 @@ def _looks_at_the_first_interval_only(get_illegal_ids: Callable[..., Any]) -> bo
     "recbole.data.dataset.Dataset._get_illegal_ids_by_inter_num",
     parameters="self field feat inter_num inter_interval",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole compares with every interval",
     probe=_looks_at_the_first_interval_only,
 )
@@ -166,7 +162,6 @@ def _finds_no_token_of_a_number(filter_by_field_value: Callable[..., Any]) -> bo
     "recbole.data.dataset.Dataset._filter_by_field_value",
     parameters="self",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole looks whether a value goes with the type of its field",
     probe=_finds_no_token_of_a_number,
 )

@@ -1,6 +1,5 @@
 """Recommenders that are trained with gradients, and do not do what they are said to."""
 
-import inspect
 import types
 from collections.abc import Callable
 from typing import Any
@@ -8,17 +7,7 @@ from unittest import mock
 
 import torch
 
-from recbole_sparse_elsa.plugin.patching import replaces
-
-_REPAIR: dict[str, Any] = {"kind": "repair", "since": "RecBole 1.2.1"}
-
-
-def _code_of(function: Callable[..., Any]) -> str:
-    try:
-        return inspect.getsource(inspect.unwrap(function))
-    except (OSError, TypeError):
-        return ""
-
+from recbole_sparse_elsa.plugin.patching import names_in, replaces, source_of
 
 # FISM and NAIS
 
@@ -27,8 +16,8 @@ def _code_of(function: Callable[..., Any]) -> str:
     "recbole.model.general_recommender.fism.FISM.inter_forward",
     parameters="self user item",
     until="RecBole's FISM gives its loss logits",
-    probe=lambda forward: "sigmoid" in inspect.unwrap(forward).__code__.co_names,
-    **_REPAIR,
+    probe=lambda forward: "sigmoid" in names_in(forward),
+    kind="repair",
 )
 def give_the_loss_logits(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let FISM's loss take the sigmoid once.
@@ -51,8 +40,8 @@ def give_the_loss_logits(original: Callable[..., Any]) -> Callable[..., Any]:
     "recbole.model.general_recommender.fism.FISM.user_forward",
     parameters="self user_input item_num user_bias repeats pred_slc",
     until="both kinds of scores of RecBole's FISM agree",
-    probe=lambda forward: "sigmoid" not in inspect.unwrap(forward).__code__.co_names,
-    **_REPAIR,
+    probe=lambda forward: "sigmoid" not in names_in(forward),
+    kind="repair",
 )
 def score_all_items_as_one(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let FISM score all items at once as it scores one, and users without training interactions by their biases.
@@ -78,7 +67,7 @@ def score_all_items_as_one(original: Callable[..., Any]) -> Callable[..., Any]:
         .isnan()
         .any()
     ),
-    **_REPAIR,
+    kind="repair",
 )
 def score_pairs_of_users_without_items(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let NAIS score users without training interactions by the biases of the items.
@@ -105,7 +94,7 @@ def score_pairs_of_users_without_items(original: Callable[..., Any]) -> Callable
         .isnan()
         .any()
     ),
-    **_REPAIR,
+    kind="repair",
 )
 def score_all_items_for_users_without_items(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let NAIS do so for all items at once, too.
@@ -126,8 +115,8 @@ def score_all_items_for_users_without_items(original: Callable[..., Any]) -> Cal
     "recbole.model.general_recommender.enmf.ENMF.__init__",
     parameters="self config dataset",
     until="RecBole's ENMF leaves the embeddings of the padding at 0",
-    probe=lambda init: "no_grad" not in inspect.unwrap(init).__code__.co_names,
-    **_REPAIR,
+    probe=lambda init: "no_grad" not in names_in(init),
+    kind="repair",
 )
 def leave_padding_at_zero(original: Callable[..., Any]) -> Callable[..., Any]:
     """Keep the padding item of ENMF out of its loss.
@@ -152,8 +141,8 @@ def leave_padding_at_zero(original: Callable[..., Any]) -> Callable[..., Any]:
     "recbole.model.general_recommender.line.LINE.sampler",
     parameters="self key_ids",
     until="RecBole's LINE ends where an item belongs to all users",
-    probe=lambda sampler: "n_users" not in inspect.unwrap(sampler).__code__.co_names,
-    **_REPAIR,
+    probe=lambda sampler: "n_users" not in names_in(sampler),
+    kind="repair",
 )
 def draw_any_user_where_all_have_an_item(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let LINE draw any user for an item that all users have.
@@ -193,8 +182,8 @@ class _SimilarityByMethod:
     "recbole.model.general_recommender.nncf.NNCF.get_neigh_knn",
     parameters="self",
     until="RecBole's NNCF runs with neigh_info_method knn",
-    probe=lambda get_neigh_knn: "method" not in _code_of(get_neigh_knn).replace("knn method", ""),
-    **_REPAIR,
+    probe=lambda get_neigh_knn: "method" not in source_of(get_neigh_knn).replace("knn method", ""),
+    kind="repair",
 )
 def find_nearest_neighbours(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let NNCF run with ``neigh_info_method: knn``.
@@ -216,8 +205,8 @@ def find_nearest_neighbours(original: Callable[..., Any]) -> Callable[..., Any]:
     "recbole.model.general_recommender.diffrec.DiffRec.p_sample",
     parameters="self x_start",
     until="RecBole's DiffRec gives the same scores in each evaluation",
-    probe=lambda p_sample: "randn_like" in inspect.unwrap(p_sample).__code__.co_names,
-    **_REPAIR,
+    probe=lambda p_sample: "randn_like" in names_in(p_sample),
+    kind="repair",
 )
 def draw_noise_once_for_all_users(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let DiffRec and LDiffRec use the same noise for each user and in each evaluation.
@@ -246,8 +235,8 @@ def draw_noise_once_for_all_users(original: Callable[..., Any]) -> Callable[...,
     "recbole.model.knowledge_aware_recommender.ktup.KTUP.__init__",
     parameters="self config dataset",
     until="RecBole's KTUP starts from items of length 1",
-    probe=lambda init: "weight_data" in inspect.unwrap(init).__code__.co_names,
-    **_REPAIR,
+    probe=lambda init: "weight_data" in names_in(init),
+    kind="repair",
 )
 def start_from_items_of_length_one(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let KTUP start from item embeddings of length 1, as it does from all of its others.
@@ -266,8 +255,8 @@ def start_from_items_of_length_one(original: Callable[..., Any]) -> Callable[...
     "recbole.model.knowledge_aware_recommender.ktup.KTUP.st_gumbel_softmax",
     parameters="self logits temperature",
     until="RecBole's KTUP gives the same scores in each evaluation",
-    probe=lambda softmax: "training" not in inspect.unwrap(softmax).__code__.co_names,
-    **_REPAIR,
+    probe=lambda softmax: "training" not in names_in(softmax),
+    kind="repair",
 )
 def prefer_the_likeliest_in_evaluations(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let KTUP take the likeliest preference of a user and an item when it is evaluated.
@@ -296,7 +285,7 @@ def _leaves_users_out(build: Callable[..., Any]) -> bool:
     parameters="self",
     until="RecBole's RippleNet scores users without training interactions",
     probe=_leaves_users_out,
-    **_REPAIR,
+    kind="repair",
 )
 def pad_users_without_items(original: Callable[..., Any]) -> Callable[..., Any]:
     """Let RippleNet score users without training interactions as it scores those without facts.

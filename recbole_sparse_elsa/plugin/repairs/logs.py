@@ -39,7 +39,6 @@ def _leaves_out_the_log_file(init_logger: Callable[..., Any]) -> bool:
     "recbole.utils.logger.init_logger",
     parameters="config",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole sets up each run's log, and wraps the output once",
     probe=_leaves_out_the_log_file,
 )
@@ -99,7 +98,6 @@ def _three_ids() -> Any:
     "recbole.data.dataset.Dataset.__str__",
     parameters="self",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole leaves the padding out",
     probe=_counts_the_padding,
 )

@@ -1,6 +1,5 @@
 """Metrics: which items a list has, what each metric counts, and scores of which no metric can be computed."""
 
-import inspect
 import types
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from recbole_sparse_elsa.errors import OptionError, TrainingError
-from recbole_sparse_elsa.plugin.patching import adjusts, overlay, replaces
+from recbole_sparse_elsa.plugin.patching import adjusts, overlay, replaces, source_of
 
 # Rankings
 
@@ -66,14 +65,13 @@ def best_items(scores: torch.Tensor, k: int, dim: int = -1) -> tuple[torch.Tenso
 
 
 def _knows_no_tokens(evaluate: Callable[..., Any]) -> bool:
-    return "field2id_token" not in inspect.getsource(evaluate)
+    return "field2id_token" not in source_of(evaluate)
 
 
 @replaces(
     "recbole.trainer.Trainer.evaluate",
     parameters="self eval_data load_best_model model_file show_progress",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole's collector ranks equal scores in one order",
     probe=_knows_no_tokens,
 )
@@ -105,7 +103,6 @@ def _leaves_open_which_of_equal_scores_is_taken() -> bool:
 @adjusts(
     "recbole.evaluator.collector.torch",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole's collector ranks equal scores in one order, and candidates only",
     probe=_leaves_open_which_of_equal_scores_is_taken,
 )
@@ -133,7 +130,6 @@ def _takes_nan_for_the_highest_score(eval_batch_collect: Callable[..., Any]) -> 
     "recbole.evaluator.Collector.eval_batch_collect",
     parameters="self scores_tensor interaction positive_u positive_i",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole refuses scores that are NaN",
     probe=_takes_nan_for_the_highest_score,
 )
@@ -163,7 +159,6 @@ def _keeps_users_without_targets(used_info: Callable[..., Any]) -> bool:
     "recbole.evaluator.base_metric.TopkMetric.used_info",
     parameters="self dataobject",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole leaves out users without targets in all metrics, not only in GAUC",
     probe=_keeps_users_without_targets,
 )
@@ -189,7 +184,6 @@ def _rounds_in_single_precision(metric_info: Callable[..., Any]) -> bool:
     "recbole.evaluator.metrics.GAUC.metric_info",
     parameters="self pos_rank_sum user_len_list pos_len_list",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole computes GAUC in double precision",
     probe=_rounds_in_single_precision,
 )
@@ -216,7 +210,6 @@ def _counts_the_padding_as_an_item(get_coverage: Callable[..., Any]) -> bool:
     "recbole.evaluator.metrics.ItemCoverage.get_coverage",
     parameters="self item_matrix num_items",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole leaves out the padding",
     probe=_counts_the_padding_as_an_item,
 )
@@ -240,7 +233,6 @@ def _finds_equal_items_unequal(get_gini: Callable[..., Any]) -> bool:
     "recbole.evaluator.metrics.GiniIndex.get_gini",
     parameters="self item_matrix num_items",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole leaves out the padding",
     probe=_finds_equal_items_unequal,
 )
@@ -266,7 +258,6 @@ def _is_divided_by_the_number_of_items(get_entropy: Callable[..., Any]) -> bool:
     "recbole.evaluator.metrics.ShannonEntropy.get_entropy",
     parameters="self item_matrix",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole merges its pull request #2165",
     probe=_is_divided_by_the_number_of_items,
 )
@@ -313,7 +304,6 @@ def _counts_what_fills_a_list_up(calculate_metric: Callable[..., Any]) -> bool:
     "recbole.evaluator.metrics.AveragePopularity.calculate_metric",
     parameters="self dataobject",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole's collector ranks candidates only",
     probe=_counts_what_fills_a_list_up,
 )
@@ -351,7 +341,6 @@ def _leaves_out_items_without_interactions(calculate_metric: Callable[..., Any])
     "recbole.evaluator.metrics.TailPercentage.calculate_metric",
     parameters="self dataobject",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole counts items without training interactions among the rare ones",
     probe=_leaves_out_items_without_interactions,
 )
@@ -388,7 +377,6 @@ def _takes_one_prediction_for_a_number(used_info: Callable[..., Any]) -> bool:
     "recbole.evaluator.base_metric.LossMetric.used_info",
     parameters="self dataobject",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole keeps one prediction a list",
     probe=_takes_one_prediction_for_a_number,
 )
@@ -418,7 +406,6 @@ def _takes_ratings_for_labels(metric_info: Callable[..., Any]) -> bool:
     "recbole.evaluator.metrics.LogLoss.metric_info",
     parameters="self preds trues",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole refuses labels other than 0 and 1",
     probe=_takes_ratings_for_labels,
 )
@@ -452,7 +439,6 @@ def _cuts_to_probabilities(metric_info: Callable[..., Any]) -> bool:
     "recbole.evaluator.metrics.LogLoss.metric_info",
     parameters="self preds trues",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole refuses what is no probability",
     probe=_cuts_to_probabilities,
 )
@@ -490,7 +476,6 @@ def _keeps_what_was_collected_before(evaluate: Callable[..., Any]) -> bool:
     "recbole.trainer.Trainer.evaluate",
     parameters="self eval_data load_best_model model_file show_progress",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole's collector starts empty",
     probe=_keeps_what_was_collected_before,
 )

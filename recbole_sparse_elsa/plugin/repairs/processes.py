@@ -25,7 +25,6 @@ def _trains_on_an_unwanted_gpu(init_device: Callable[..., Any]) -> bool:
     "recbole.config.Config._init_device",
     parameters="self",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole heeds use_gpu and CUDA_VISIBLE_DEVICES (issue #1955), and has gloo for CPUs",
     probe=_trains_on_an_unwanted_gpu,
 )
@@ -84,7 +83,6 @@ def _fails_on_an_existing_folder(ensure_dir: Callable[..., Any]) -> bool:
     "recbole.utils.utils.ensure_dir",
     parameters="dir_path",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole makes folders with exist_ok",
     probe=_fails_on_an_existing_folder,
 )
@@ -113,7 +111,6 @@ def _gives_cpus_a_gpu_s_number(init: Callable[..., Any]) -> bool:
     "recbole.trainer.trainer.AbstractTrainer.__init__",
     parameters="self config model",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole chooses by the device",
     probe=_gives_cpus_a_gpu_s_number,
 )
@@ -149,7 +146,6 @@ def _reads_without_waiting(evaluate: Callable[..., Any]) -> bool:
     "recbole.trainer.Trainer.evaluate",
     parameters="self eval_data load_best_model model_file show_progress",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole waits",
     probe=_reads_without_waiting,
 )
@@ -208,7 +204,6 @@ def _pads_the_users_of_a_process(init: Callable[..., Any]) -> bool:
     "recbole.data.dataloader.NegSampleEvalDataLoader.__init__",
     parameters="self config dataset sampler shuffle",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole evaluates each user once (its pull request #1872)",
     probe=_pads_the_users_of_a_process,
 )
@@ -237,7 +232,6 @@ def _knows_its_own_users_only(get_data_struct: Callable[..., Any]) -> bool:
     "recbole.evaluator.Collector.get_data_struct",
     parameters="self",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole gives the same metrics on several processes as on one (its pull request #1872)",
     probe=_knows_its_own_users_only,
 )
@@ -288,7 +282,6 @@ def _weights_by_batches(map_reduce: Callable[..., Any]) -> bool:
     "recbole.trainer.Trainer._map_reduce",
     parameters="self result num_sample",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole gives the same metrics on several processes as on one (its pull request #1872)",
     probe=_weights_by_batches,
 )

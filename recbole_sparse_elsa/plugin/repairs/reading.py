@@ -44,7 +44,6 @@ def _takes_users_for_items(load_feat: Callable[..., Any]) -> bool:
     "recbole.data.dataset.Dataset._load_feat",
     parameters="self filepath source",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole reads what its documentation says",
     probe=_takes_users_for_items,
 )
@@ -240,7 +239,6 @@ def _forgets_columns_on_loan(data_filtering: Callable[..., Any]) -> bool:
     "recbole.data.dataset.Dataset._data_filtering",
     parameters="self",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole loads the columns that its options need",
     probe=_forgets_columns_on_loan,
 )

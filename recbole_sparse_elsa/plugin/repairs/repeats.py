@@ -1,6 +1,5 @@
 """What "implicit feedback" means: a (user, item) pair counts once, however many lines it has."""
 
-import inspect
 import types
 from collections.abc import Callable
 from typing import Any
@@ -8,9 +7,7 @@ from typing import Any
 from scipy.sparse import coo_matrix
 
 from recbole_sparse_elsa.data.repeats import drop_repeated_pairs, first_of_each_pair, learns_from_pairs
-from recbole_sparse_elsa.plugin.patching import replaces
-
-_REPAIR: dict[str, Any] = {"kind": "repair", "since": "RecBole 1.2.1"}
+from recbole_sparse_elsa.plugin.patching import names_in, replaces
 
 
 def _adds_up(inter_matrix: Callable[..., Any]) -> bool:
@@ -25,7 +22,7 @@ def _adds_up(inter_matrix: Callable[..., Any]) -> bool:
     parameters="self form value_field",
     until="RecBole's matrix without a value_field is 0 or 1, as it documents",
     probe=_adds_up,
-    **_REPAIR,
+    kind="repair",
 )
 def count_each_pair_once(original: Callable[..., Any]) -> Callable[..., Any]:
     """Make interaction matrices without a ``value_field`` 0 or 1, as RecBole documents them.
@@ -52,8 +49,8 @@ def count_each_pair_once(original: Callable[..., Any]) -> Callable[..., Any]:
     "recbole.data.dataset.Dataset.build",
     parameters="self",
     until="RecBole trains on each (user, item) pair once",
-    probe=lambda build: "drop_repeated_pairs" not in inspect.unwrap(build).__code__.co_names,
-    **_REPAIR,
+    probe=lambda build: "drop_repeated_pairs" not in names_in(build),
+    kind="repair",
 )
 def train_on_each_pair_once(original: Callable[..., Any]) -> Callable[..., Any]:
     """Give general and knowledge-aware recommenders each training pair of a user and an item once, by its first line.

@@ -44,7 +44,6 @@ def _fails_on_a_user_who_has_all_items(get_used_ids: Callable[..., Any]) -> bool
     "recbole.sampler.Sampler.get_used_ids",
     parameters="self",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole looks for such users only where it draws negatives",
     probe=_fails_on_a_user_who_has_all_items,
 )
@@ -136,7 +135,6 @@ def _would_draw_for_ever(init: Callable[..., Any]) -> bool:
     "recbole.data.dataloader.TrainDataLoader.__init__",
     parameters="self config dataset sampler shuffle",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole looks for such users where it draws negatives, and names them",
     probe=_would_draw_for_ever,
 )
@@ -167,7 +165,6 @@ def _draws_what_nobody_looks_at(neg_sampling: Callable[..., Any]) -> bool:
     "recbole.data.dataloader.TrainDataLoader._neg_sampling",
     parameters="self inter_feat",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole draws no negatives for models that ignore them",
     probe=_draws_what_nobody_looks_at,
 )
@@ -234,7 +231,6 @@ def _draws_by_the_state_of_all(neg_sampling: Callable[..., Any]) -> bool:
     "recbole.data.dataloader.NegSampleEvalDataLoader._neg_sampling",
     parameters="self inter_feat",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole draws the candidates of an evaluation once",
     probe=_draws_by_the_state_of_all,
 )
@@ -284,7 +280,6 @@ def _sequential_loader_of_one_user() -> Any:
     "recbole.data.dataloader.NegSampleEvalDataLoader._init_batch_size_and_step",
     parameters="self",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole ranks each target after its own history in all modes",
     probe=_mixes_the_targets_of_a_sequence,
 )
@@ -337,7 +332,6 @@ def _asks_for_the_mode_of_the_test(init: Callable[..., Any]) -> bool:
     "recbole.data.dataloader.NegSampleEvalDataLoader.__init__",
     parameters="self config dataset sampler shuffle",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole tells a loader whether it is for validation or test",
     probe=_asks_for_the_mode_of_the_test,
 )
@@ -384,7 +378,6 @@ def _evaluates_for_ever(init: Callable[..., Any]) -> bool:
     "recbole.data.dataloader.NegSampleEvalDataLoader.__init__",
     parameters="self config dataset sampler shuffle",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole looks for such users where it draws negatives, and names them",
     probe=_evaluates_for_ever,
 )
@@ -421,7 +414,6 @@ def _samples_nothing(set_eval_neg_sample_args: Callable[..., Any]) -> bool:
     "recbole.config.Config._set_eval_neg_sample_args",
     parameters="self phase",
     kind="policy",
-    since="RecBole 1.2.1",
     until="RecBole refuses these modes",
     probe=_samples_nothing,
 )

@@ -6,7 +6,6 @@ Interactions at the same time stay in the order of the file.
 """
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from types import SimpleNamespace
@@ -19,7 +18,7 @@ import torch
 
 from recbole_sparse_elsa.errors import DatasetError
 from recbole_sparse_elsa.plugin.needed_columns import why_time_is_needed
-from recbole_sparse_elsa.plugin.patching import replaces
+from recbole_sparse_elsa.plugin.patching import names_in, replaces
 
 # A data set has the times of its interactions in this attribute, before anything is normalised, ordered or split. Its
 # interactions have, while they are ordered and split, the rows that they had then in the other one.
@@ -44,7 +43,6 @@ def _loses_times(normalize: Callable[..., Any]) -> bool:
     "recbole.data.dataset.Dataset._normalize",
     parameters="self",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole orders the interactions before it normalises and discretises their times",
     probe=_loses_times,
 )
@@ -84,7 +82,6 @@ def _makes_float32_of_times(dataframe_to_interaction: Callable[..., Any]) -> boo
     "recbole.data.dataset.Dataset._dataframe_to_interaction",
     parameters="self data",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole keeps float64",
     probe=_makes_float32_of_times,
 )
@@ -125,7 +122,6 @@ def _ordered_by_time() -> dict[str, Any]:
     "recbole.data.dataset.Dataset._change_feat_format",
     parameters="self",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole orders by float64, and breaks ties by the order of the file",
     probe=_forgets_rows,
 )
@@ -164,7 +160,6 @@ def _loses_rows_of_a_part(getitem: Callable[..., Any]) -> bool:
     "recbole.data.interaction.Interaction.__getitem__",
     parameters="self index",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole orders by float64, and breaks ties by the order of the file",
     probe=_loses_rows_of_a_part,
 )
@@ -193,7 +188,6 @@ def _leaves_rows_as_they_were(reindex: Callable[..., Any]) -> bool:
     "recbole.data.interaction.Interaction._reindex",
     parameters="self index",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole orders by float64, and breaks ties by the order of the file",
     probe=_leaves_rows_as_they_were,
 )
@@ -231,7 +225,6 @@ def _sorts_by_float32(sort: Callable[..., Any]) -> bool:
     "recbole.data.dataset.Dataset.sort",
     parameters="self by ascending",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole orders by float64, and breaks ties by the order of the file",
     probe=_sorts_by_float32,
 )
@@ -275,7 +268,6 @@ def _cuts_off_29_of_100(split_by_ratio: Callable[..., Any]) -> bool:
     "recbole.data.dataset.Dataset.split_by_ratio",
     parameters="self ratios group_by",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole computes shares exactly before it rounds them down",
     probe=_cuts_off_29_of_100,
 )
@@ -314,7 +306,6 @@ def _masks_unsorted_rows(time_based_split: Callable[..., Any]) -> bool:
     "recbole.data.dataset.Dataset.time_based_split",
     parameters="self ratios group_by",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole sorts a user's rows with their times, in float64",
     probe=_masks_unsorted_rows,
 )
@@ -362,7 +353,6 @@ def _leaves_rows_in_the_parts(build: Callable[..., Any]) -> bool:
     "recbole.data.dataset.Dataset.build",
     parameters="self",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole orders by float64, and breaks ties by the order of the file",
     probe=_leaves_rows_in_the_parts,
 )
@@ -397,7 +387,6 @@ def _weights_ties_in_any_order(build_histroy_items: Callable[..., Any]) -> bool:
     "recbole.model.general_recommender.diffrec.DiffRec.build_histroy_items",
     parameters="self dataset",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole orders by float64, and breaks ties by the order of the file",
     probe=_weights_ties_in_any_order,
 )
@@ -432,7 +421,6 @@ def _sorts_without_stability(remove_duplication: Callable[..., Any]) -> bool:
     "recbole.data.dataset.Dataset._remove_duplication",
     parameters="self",
     kind="repair",
-    since="RecBole 1.2.1",
     until="RecBole sorts with a stable algorithm",
     probe=_sorts_without_stability,
 )
@@ -455,14 +443,13 @@ def remove_repeats_in_a_stable_order(original: Callable[..., Any]) -> Callable[.
 
 
 def _uses_a_dataset_without_times(create_dataset: Callable[..., Any]) -> bool:
-    return "_has_times" not in inspect.unwrap(create_dataset).__code__.co_names
+    return "_has_times" not in names_in(create_dataset)
 
 
 @replaces(
     "recbole.data.utils.create_dataset",
     parameters="config",
     kind="repair",
-    since="RecBole 1.2.1",
     until="a saved data set has the columns that eval_args needs",
     probe=_uses_a_dataset_without_times,
 )

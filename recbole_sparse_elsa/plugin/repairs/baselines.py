@@ -64,7 +64,7 @@ def do_not_count_batches(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _random_scores(seed: int, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """A float64 in [0, 1) for each user and item, which are broadcast; by the mixing function of splitmix64."""
+    """A float32 in [0, 1) for each user and item, which are broadcast; by the mixing function of splitmix64."""
     step, first, second = (np.uint64(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
     mixed = np.zeros(1, dtype=np.uint64)
     with np.errstate(over="ignore"):
@@ -73,7 +73,7 @@ def _random_scores(seed: int, users: np.ndarray, items: np.ndarray) -> np.ndarra
             mixed = (mixed ^ (mixed >> np.uint64(30))) * first
             mixed = (mixed ^ (mixed >> np.uint64(27))) * second
             mixed = mixed ^ (mixed >> np.uint64(31))
-    return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return (mixed >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
 
 def _draws_at_each_call(function: Callable[..., Any]) -> bool:

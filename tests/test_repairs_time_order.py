@@ -53,6 +53,16 @@ def test_a_saved_dataset_without_times_is_made_again(a_second_apart):
     assert items_of(dataset, dataset.build()[2]) == ["i9"] * 20
 
 
+def test_a_dataset_that_is_made_again_replaces_the_saved_one_if_asked_for(a_second_apart, working_folder):
+    create_dataset(make_config(a_second_apart, save_dataset=True))
+    (saved,) = (working_folder / "saved").glob("*Dataset.pth")
+    without_times = saved.read_bytes()
+    create_dataset(make_config(a_second_apart, eval_args=BY_TIME))
+    assert saved.read_bytes() == without_times
+    create_dataset(make_config(a_second_apart, eval_args=BY_TIME, save_dataset=True))
+    assert b"times_of_the_file" in saved.read_bytes()
+
+
 def test_a_saved_dataset_whose_files_are_gone_has_times_or_is_refused(a_second_apart, working_folder):
     config = make_config(a_second_apart, eval_args=BY_TIME)
     dataset = create_dataset(make_config(a_second_apart))

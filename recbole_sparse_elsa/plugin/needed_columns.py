@@ -1,5 +1,7 @@
-"""Which columns of a data set the options of a run need, whether or not ``load_col`` names them."""
+"""Columns of a data set: those that the options need, with or without ``load_col``, and the nearest by name."""
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -63,3 +65,9 @@ def fields_to_keep(config: Any) -> dict[str, str]:
     if histories:
         fields[histories] = "benchmark_filename"
     return fields
+
+
+def nearest_field(field: object, fields: Iterable[str]) -> str:
+    """For a message about a field that is not there: the question whether the nearest one was meant; empty without."""
+    close = difflib.get_close_matches(str(field), list(fields), n=1)
+    return f"did you mean {close[0]}? " if close else ""

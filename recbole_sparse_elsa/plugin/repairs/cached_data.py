@@ -75,14 +75,20 @@ def check_saved_datasets(original: Callable[..., Any]) -> Callable[..., Any]:
             changed = []  # a saved data set that was taken along without its files
         if changed:
             logging.getLogger().info(f"The saved data set has another {', '.join(changed)}: it is made again")
-            dataset = type(dataset)(config)
-            if config["save_dataset"]:
-                dataset.save()
+            dataset = made_again(dataset, config)
         else:
             dataset.config = config
         return dataset
 
     return create_dataset
+
+
+def made_again(dataset: Any, config: Any) -> Any:
+    """The data set as its files and the options of this run make it; saved where they ask for it, as by RecBole."""
+    dataset = type(dataset)(config)
+    if config["save_dataset"]:
+        dataset.save()
+    return dataset
 
 
 def _uses_loaders_with_other_batches(load_split_dataloaders: Callable[..., Any]) -> bool:

@@ -1,6 +1,5 @@
 """Filters: what they take for intervals and tokens, and what to say if they leave nothing."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import mock
@@ -10,6 +9,7 @@ import pandas as pd
 
 from recbole_sparse_elsa.data.intervals import Interval, is_within, parse_intervals, parse_tokens
 from recbole_sparse_elsa.errors import DatasetError, OptionError
+from recbole_sparse_elsa.plugin.needed_columns import nearest_field
 from recbole_sparse_elsa.plugin.patching import replaces
 
 
@@ -99,25 +99,6 @@ def refuse_what_is_no_interval(original: Callable[..., Any]) -> Callable[..., An
     return parse_intervals_str
 
 
-def _takes_no_intervals_for_all_numbers(within_intervals: Callable[..., Any]) -> bool:
-    return within_intervals(mock.MagicMock(), 1, []) is True
-
-
-@replaces(
-    "recbole.data.dataset.Dataset._within_intervals",
-    parameters="self num intervals",
-    kind="repair",
-    until="RecBole refuses what is no interval",
-    probe=_takes_no_intervals_for_all_numbers,
-)
-def compare_with_every_interval(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Compare numbers with every interval of a filter.
-
-    Without a readable one RecBole's result is True instead of an array, whose complement -2 is taken for a row.
-    """
-    return lambda self, num, intervals: is_within(num, intervals)
-
-
 def _looks_at_the_first_interval_only(get_illegal_ids: Callable[..., Any]) -> bool:
     stub = mock.MagicMock()
     stub._within_intervals.side_effect = is_within
@@ -143,7 +124,7 @@ def count_interactions_by_every_interval(original: Callable[..., Any]) -> Callab
             return set()
         ids = [*inter_num, *(() if feat is None else feat[field])]
         allowed = is_within(np.array([inter_num.get(token, 0) for token in ids]), inter_interval)
-        return {token for token, is_allowed in zip(ids, np.broadcast_to(allowed, len(ids))) if not is_allowed}
+        return {token for token, is_allowed in zip(ids, allowed) if not is_allowed}
 
     return get_illegal_ids_by_inter_num
 
@@ -177,8 +158,7 @@ def filter_by_values_of_the_right_kind(original: Callable[..., Any]) -> Callable
             option = f"{field} of val_interval"
             if field not in self.field2type:
                 known = getattr(self, "fields_of_the_files", self.field2type)
-                close = difflib.get_close_matches(str(field), known, n=1)
-                hint = f"did you mean {close[0]}? " if close else ""
+                hint = nearest_field(field, known)
                 raise OptionError(
                     f"val_interval has the field {field}, which no file of data set {self.dataset_name} has: {hint}The "
                     f"fields are {', '.join(known)}"

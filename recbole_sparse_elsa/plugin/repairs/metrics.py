@@ -84,9 +84,11 @@ def tell_the_collector_the_order_of_tokens(original: Callable[..., Any]) -> Call
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
         if not eval_data or eval_data._dataset.iid_field is None:
             return original(self, eval_data, load_best_model, model_file, show_progress)
-        dataset = eval_data._dataset
-        tokens = np.asarray(dataset.field2id_token[dataset.iid_field]).astype(str)
-        token = _order_of_tokens.set(torch.from_numpy(np.argsort(tokens, kind="stable")))
+        tokens = eval_data._dataset.field2id_token[eval_data._dataset.iid_field]
+        if getattr(self, "_sorted_tokens", None) is not tokens:  # each validation has the same ones
+            self._sorted_tokens = tokens
+            self._token_order = torch.from_numpy(np.argsort(np.asarray(tokens).astype(str), kind="stable"))
+        token = _order_of_tokens.set(self._token_order)
         try:
             return original(self, eval_data, load_best_model, model_file, show_progress)
         finally:

@@ -1,6 +1,5 @@
 """Reading a data set: the rules of atomic files, columns that options need, missing values and missing files."""
 
-import difflib
 import os
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from recbole_sparse_elsa.plugin.needed_columns import (
     field_of_histories,
     fields_on_loan,
     fields_to_keep,
+    nearest_field,
     why_time_is_needed,
 )
 from recbole_sparse_elsa.plugin.patching import replaces
@@ -72,7 +72,7 @@ def read_atomic_files_by_their_rules(original: Callable[..., Any]) -> Callable[.
         _require_ids(filepath, read, ids)
         if source == _source("inter"):
             _require_the_fields_of_the_first_part(self, filepath, read.types)
-            _require_times(self, filepath, read)
+            _require_times(self, filepath, read, header)
         return _frame(self, read, source)
 
     return load_feat
@@ -130,8 +130,7 @@ def _fields_to_read(dataset: Any, path: str, source: Any, header: Mapping[str, s
 def _require_fields(option: str, path: str, fields: Collection[str], header: Mapping[str, str]) -> None:
     for field in sorted(map(str, fields)):
         if field not in header:
-            close = difflib.get_close_matches(field, header, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
+            hint = nearest_field(field, header)
             raise OptionError(
                 f"{option} has the field {field}, which {path} does not have: {hint}Its fields are {', '.join(header)}"
             )
@@ -171,7 +170,7 @@ def _header_of(types: Mapping[str, str]) -> str:
     return ", ".join(f"{field}:{kind}" for field, kind in types.items())
 
 
-def _require_times(dataset: Any, path: str, read: AtomicFile) -> None:
+def _require_times(dataset: Any, path: str, read: AtomicFile, header: Mapping[str, str]) -> None:
     """Refuse times that cannot put interactions into an order, if an option needs one."""
     config, field = dataset.config, dataset.time_field
     reason = why_time_is_needed(config)
@@ -179,9 +178,7 @@ def _require_times(dataset: Any, path: str, read: AtomicFile) -> None:
         return
     reason = reason or "rm_dup_inter"
     if field not in read.types:
-        header = read_header(path, config["field_separator"], config["encoding"])
-        close = difflib.get_close_matches(str(field), header, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
+        hint = nearest_field(field, header)
         raise DatasetError(
             f"{path} does not have the field {field} (option TIME_FIELD), which {reason} needs: {hint}Its fields are "
             f"{', '.join(header)}"

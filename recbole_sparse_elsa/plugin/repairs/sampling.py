@@ -70,6 +70,13 @@ def _ignores_batches(config: Any) -> bool:
     return config["model"] in _IGNORE_BATCHES or config["model"] in MODELS
 
 
+def _weights_of_items(loader: Any) -> np.ndarray:
+    """The `_weights` of a loader's sampler, made once."""
+    if "_item_weights" not in vars(loader):
+        loader._item_weights = _weights(loader._sampler)
+    return loader._item_weights
+
+
 def _require_an_item_to_draw(loader: Any, purpose: str, instead: str) -> None:
     """Refuse users for whom no negative can be drawn, for which RecBole would try for ever.
 
@@ -79,7 +86,7 @@ def _require_an_item_to_draw(loader: Any, purpose: str, instead: str) -> None:
         Names the first such user, and what can be done.
     """
     dataset, sampler = loader._dataset, loader._sampler
-    can_be_drawn = set(np.flatnonzero(_weights(sampler)).tolist())
+    can_be_drawn = set(np.flatnonzero(_weights_of_items(loader)).tolist())
     users, items = (dataset.inter_feat[field].tolist() for field in (dataset.uid_field, dataset.iid_field))
     if loader.config["repeatable"]:
         known_by_user = ((user, {item}) for user, item in zip(users, items)) if len(can_be_drawn) < 2 else ()
@@ -249,11 +256,9 @@ def draw_the_same_candidates_each_time(original: Callable[..., Any]) -> Callable
         # The loader asks for one user at a time.
         user, targets = int(inter_feat[self.uid_field][0]), inter_feat[self.iid_field].tolist()
         n = self.neg_sample_num * len(targets)
-        if not hasattr(self, "_weights_of_items"):
-            self._weights_of_items = _weights(self._sampler)
         known = set(targets) if self.config["repeatable"] else self._sampler.used_ids[user]
         seed = (self.config["seed"] % 2**32, _PHASES.index(self._sampler.phase), user)
-        items = draw_candidates(self._weights_of_items, known, n, seed)
+        items = draw_candidates(_weights_of_items(self), known, n, seed)
         # Where there are fewer than asked for, all are taken, and again.
         return self.sampling_func(inter_feat, torch.from_numpy(np.resize(items, n)))
 

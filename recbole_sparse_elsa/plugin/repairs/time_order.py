@@ -19,6 +19,7 @@ import torch
 from recbole_sparse_elsa.errors import DatasetError
 from recbole_sparse_elsa.plugin.needed_columns import why_time_is_needed
 from recbole_sparse_elsa.plugin.patching import names_in, replaces
+from recbole_sparse_elsa.plugin.repairs.cached_data import made_again
 
 # A data set has the times of its interactions in this attribute, before anything is normalised, ordered or split. Its
 # interactions have, while they are ordered and split, the rows that they had then in the other one.
@@ -27,13 +28,14 @@ _ROWS = "rows_of_the_file"
 
 
 def _loses_times(normalize: Callable[..., Any]) -> bool:
-    stub = mock.MagicMock(
-        config={"normalize_field": ["time"], "normalize_all": None}, time_field="time", field2type=mock.MagicMock()
-    )
-    stub.inter_feat = frame = pd.DataFrame({"time": [10.0, 20.0]})
     from recbole.utils import FeatureType
 
-    stub.field2type = {"time": FeatureType.FLOAT}
+    stub = mock.MagicMock(
+        config={"normalize_field": ["time"], "normalize_all": None},
+        time_field="time",
+        field2type={"time": FeatureType.FLOAT},
+    )
+    stub.inter_feat = frame = pd.DataFrame({"time": [10.0, 20.0]})
     stub.field2feats.return_value = [frame]
     normalize(stub)
     return frame["time"].tolist() == [0, 1]
@@ -461,7 +463,7 @@ def make_datasets_without_times_again(original: Callable[..., Any]) -> Callable[
 
     def create_dataset(config):
         dataset = original(config)
-        return dataset if _has_times(dataset) else type(dataset)(config)
+        return dataset if _has_times(dataset) else made_again(dataset, config)
 
     return create_dataset
 

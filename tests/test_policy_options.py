@@ -2,8 +2,11 @@
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
+import recbole
+import yaml
 from conftest import SMALL, prepare, write_interactions
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
@@ -13,7 +16,8 @@ from recbole.quick_start import run_recbole
 from recbole_sparse_elsa.__main__ import main
 from recbole_sparse_elsa.commands import train
 from recbole_sparse_elsa.errors import CheckpointError, DatasetError, OptionError, UserError
-from recbole_sparse_elsa.plugin.policy_options import FORMER_OPTIONS
+from recbole_sparse_elsa.model import PROPERTIES
+from recbole_sparse_elsa.plugin.policy_options import FORMER_OPTIONS, require_known_arguments
 
 # Unknown options
 
@@ -74,7 +78,14 @@ def test_every_former_option_is_named_with_its_successor(option):
         (["--k", "16"], {"k": 16}),
         (["--k=16", "--stage_epochs", "3", "--learner=adam"], {"k": 16, "stage_epochs": 3, "learner": "adam"}),
         (["--wandb_project=a=b"], {"wandb_project": "a=b"}),
+        (["--checkpoint_dir", r"it's\="], {"checkpoint_dir": r"it's\="}),
+        (["--wandb_project='a=b'"], {"wandb_project": "a=b"}),
+        (
+            ["--val_interval={'rating': '[4,inf)', 'item_id': ['a=b']}"],
+            {"val_interval": {"rating": "[4,inf)", "item_id": ["a=b"]}},
+        ),
         (["--topk", "[5,10]"], {"topk": [5, 10]}),
+        (["--shuffle", "False", "--worker", "1"], {"shuffle": False, "worker": 1}),
         (["--weight_decay", "-1e-3"], {"weight_decay": -1e-3}),
     ],
 )
@@ -82,6 +93,13 @@ def test_values_after_a_space_and_values_with_an_equals_sign_count(arguments, op
     monkeypatch.setattr(sys, "argv", ["run_recbole.py", *arguments])
     config = Config("SparseELSA", "ml-100k", config_dict={"valid_metric": "MRR@10"})
     assert {name: config[name] for name in options} == options
+
+
+def test_every_option_of_the_files_of_defaults_is_known():
+    files = [*(Path(recbole.__file__).parent / "properties").rglob("*.yaml"), *Path(PROPERTIES).glob("*.yaml")]
+    names = {str(name) for file in files for name in yaml.safe_load(file.read_text(encoding="utf-8")) or ()}
+    assert {"worker", "shuffle", "enable_amp", "mlp_hidden_size", "k"} <= names
+    require_known_arguments([f"--{name}=1" for name in names])
 
 
 @pytest.mark.parametrize("arguments", [["--k"], ["--k", "--epochs=3"]])

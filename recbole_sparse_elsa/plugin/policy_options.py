@@ -66,13 +66,14 @@ def _listed_option_names() -> set[str]:
 
 
 @functools.cache
-def _option_names_of_any_model() -> frozenset[str]:
+def _option_names_of_files() -> frozenset[str]:
     import recbole
     import yaml
 
     names: set[str] = set()
     folder = os.path.join(os.path.dirname(recbole.__file__), "properties")
-    for pattern in (os.path.join(folder, "*", "*.yaml"), os.path.join(PROPERTIES, "*.yaml")):
+    patterns = os.path.join(folder, "*.yaml"), os.path.join(folder, "*", "*.yaml"), os.path.join(PROPERTIES, "*.yaml")
+    for pattern in patterns:
         for file in glob.glob(pattern):
             with open(file, encoding="utf-8") as opened:
                 content = yaml.safe_load(opened)
@@ -88,7 +89,7 @@ def known_options(config: Any) -> set[str]:
 
 def all_options() -> set[str]:
     """The names of the options of all models, of training, data and evaluation."""
-    return {*_listed_option_names(), *_option_names_of_any_model()}
+    return {*_listed_option_names(), *_option_names_of_files()}
 
 
 def describe_unknown_option(name: object, known: Iterable[str]) -> str:
@@ -111,7 +112,7 @@ def refuse_unknown_options(config: Any) -> None:
         return
     known = known_options(config)
     for name, value in config.external_config_dict.items():
-        if name in known or (name not in FORMER_OPTIONS and name in _option_names_of_any_model()):
+        if name in known or (name not in FORMER_OPTIONS and name in _option_names_of_files()):
             continue
         hint = describe_unknown_option(name, all_options())
         raise OptionError(f"there is no option {name}, which is given as {value!r}; {hint}")
@@ -264,24 +265,25 @@ def read_the_whole_command_line(original: Callable[..., Any]) -> Callable[..., A
     def load_cmd_line(self):
         program, *arguments = sys.argv or [""]
         joined = [program, *_joined(arguments)]
-        sys.argv = [argument.replace("=", "\0").replace("\0", "=", 1) for argument in joined]
+        sys.argv = [_with_one_equals_sign(argument) for argument in joined]
         try:
-            options = original(self)
+            return original(self)
         finally:
             sys.argv = joined
-        return {name: _with_equals_signs(value) for name, value in options.items()}
 
     return load_cmd_line
 
 
-def _with_equals_signs(value: Any) -> Any:
-    if not isinstance(value, str) or "\0" not in value:
-        return value
-    text = value.replace("\0", "=")
+def _with_one_equals_sign(argument: str) -> str:
+    """The argument with its value as a literal of Python, which RecBole evaluates, in which = is an escape."""
+    name, _, text = argument.partition("=")
+    if "=" not in text:
+        return argument
     try:
-        return ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        return text
+        value = text
+    return f"{name}={value!r}".replace("=", r"\x3d").replace(r"\x3d", "=", 1)
 
 
 def _joined(arguments: list[str]) -> list[str]:
@@ -333,7 +335,6 @@ def require_known_arguments(arguments: Iterable[str]) -> None:
 
 
 def _takes_its_own_copy(set_default_parameters: Callable[..., Any]) -> bool:
-
     return 'self.dataset == "ml-100k"' in source_of(set_default_parameters)
 
 
@@ -365,7 +366,6 @@ def look_into_data_path_for_every_data_set(original: Callable[..., Any]) -> Call
 
 
 def _takes_any_cutoff(original: Callable[..., Any]) -> bool:
-
     return "topk" not in source_of(original)
 
 

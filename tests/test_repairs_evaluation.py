@@ -1,5 +1,6 @@
 """RecBole's figures, metrics and case study."""
 
+import copy
 
 import numpy as np
 import pytest
@@ -7,10 +8,11 @@ import torch
 from conftest import QUIET, check_one_line, prepare, write_interactions
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.model.general_recommender import BPR
-from recbole.quick_start import run_recbole
+from recbole.quick_start import load_data_and_model, run_recbole
+from recbole.utils import get_trainer
 from recbole.utils.case_study import full_sort_scores, full_sort_topk
 
-from recbole_sparse_elsa.errors import DatasetError
+from recbole_sparse_elsa.errors import DatasetError, TrainingError
 
 pytestmark = pytest.mark.usefixtures("root_logger")
 # EASE on ml-100k with all of RecBole's defaults (seed 2020), as RecBole 1.2.1 gave on the stack of its time.
@@ -61,6 +63,20 @@ def test_figures_beyond_accuracy(checkerboard):
     assert found["itemcoverage@5"] == pytest.approx(len(np.unique(recommended)) / 40, abs=1e-4)
     assert found["averagepopularity@5"] == pytest.approx(counts[recommended].mean(), abs=1e-4)
     assert found["giniindex@5"] == pytest.approx(gini / 40 / recommended.numel(), abs=1e-4)
+
+
+def test_figures_beyond_accuracy_of_a_loaded_model(checkerboard, tmp_path):
+    metrics = ["ItemCoverage", "AveragePopularity", "GiniIndex", "TailPercentage", "Recall"]
+    options = {**QUIET, "metrics": metrics, "topk": [5], "valid_metric": "Recall@5", "epochs": 1}
+    result = run_recbole(model="BPR", dataset=checkerboard, config_dict={**options, "checkpoint_dir": str(tmp_path)})
+    config, model, *_, test_data = load_data_and_model(str(next(tmp_path.glob("*.pth"))))
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    assert trainer.evaluate(test_data, load_best_model=False) == result["test_result"]
+
+    # Of a copy nobody knows the data.
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, copy.deepcopy(model))
+    with pytest.raises(TrainingError, match=r"ItemCoverage.*data_collect\(train_data\)"):
+        trainer.evaluate(test_data, load_best_model=False)
 
 
 class _NoSuchOperation(BPR):

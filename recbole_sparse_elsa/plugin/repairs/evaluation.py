@@ -1,6 +1,7 @@
 """Evaluation: figures, metrics that crash, and models that are scored in another way than they should be."""
 
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -8,9 +9,9 @@ from unittest import mock
 import numpy as np
 import torch
 
-from recbole_sparse_elsa.errors import DatasetError
+from recbole_sparse_elsa.errors import DatasetError, TrainingError
 from recbole_sparse_elsa.plugin.full_sort import not_implemented_is_an_error
-from recbole_sparse_elsa.plugin.patching import replaces
+from recbole_sparse_elsa.plugin.patching import replaces, source_of
 
 
 def _figures_print_their_type(evaluate: Callable[..., Any]) -> bool:
@@ -79,6 +80,81 @@ def collect_what_is_not_a_tensor(original: Callable[..., Any]) -> Callable[..., 
         return returned
 
     return get_data_struct
+
+
+# The data set that each model was made of, as long as somebody holds it: a model that is copied or saved does not.
+_training_data: Any = weakref.WeakKeyDictionary()
+
+# What metrics that go beyond accuracy need of the training data.
+_OF_TRAINING_DATA = ("data.num_items", "data.num_users", "data.count_items", "data.count_users")
+
+
+def _forgets_the_data_of_a_model(init: Callable[..., Any]) -> bool:
+    return "_training_data" not in source_of(init)
+
+
+@replaces(
+    "recbole.model.abstract_recommender.GeneralRecommender.__init__",
+    "recbole.model.abstract_recommender.SequentialRecommender.__init__",
+    "recbole.model.abstract_recommender.KnowledgeRecommender.__init__",
+    "recbole.model.abstract_recommender.ContextRecommender.__init__",
+    parameters="self config dataset",
+    kind="repair",
+    until="RecBole's evaluation collects what its metrics need",
+    probe=_forgets_the_data_of_a_model,
+)
+def remember_the_training_data_of_a_model(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Remember which data set a model was made of, for `collect_of_the_training_data`.
+
+    RecBole's models do not, and a checkpoint has no data.
+    """
+
+    def init(self, config, dataset):
+        original(self, config, dataset)
+        _training_data[self] = weakref.ref(dataset)
+
+    return init
+
+
+def _fails_without_training(evaluate: Callable[..., Any]) -> bool:
+    from recbole.evaluator.collector import DataStruct
+
+    stub = mock.MagicMock()
+    stub.eval_collector.data_struct = DataStruct()
+    stub.eval_collector.register.need = lambda name: name == "data.num_items"
+    _training_data[stub.model] = lambda: mock.MagicMock()
+    evaluate(stub, mock.MagicMock(), load_best_model=False)
+    return not stub.eval_collector.data_collect.called
+
+
+@replaces(
+    "recbole.trainer.Trainer.evaluate",
+    parameters="self eval_data load_best_model model_file show_progress",
+    kind="repair",
+    until="RecBole's evaluation collects what its metrics need",
+    probe=_fails_without_training,
+)
+def collect_of_the_training_data(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a model that was loaded be evaluated by ItemCoverage, AveragePopularity and their like.
+
+    RecBole counts the training data at the start of `fit` alone. After `load_data_and_model` these metrics end in an
+    IndexError.
+    """
+
+    def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
+        collector = self.eval_collector
+        needed = [name for name in _OF_TRAINING_DATA if collector.register.need(name)]
+        if eval_data and any(name not in collector.data_struct for name in needed):
+            dataset = _training_data.get(self.model, lambda: None)()
+            if dataset is None:
+                raise TrainingError(
+                    f"metrics {', '.join(self.config['metrics'])}: some need counts of the training data, which this "
+                    "trainer was not given; call trainer.eval_collector.data_collect(train_data) first"
+                )
+            collector.data_collect(types.SimpleNamespace(dataset=dataset))
+        return original(self, eval_data, load_best_model, model_file, show_progress)
+
+    return evaluate
 
 
 def _only_epoch_is_not_validated(init: Callable[..., Any]) -> bool:

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from recbole_sparse_elsa.index import SparseIndex
     from recbole_sparse_elsa.model.elsa import ELSA
     from recbole_sparse_elsa.model.elsa_sae import ELSASAE
+    from recbole_sparse_elsa.model.fine_tuned_elsa_sae import FineTunedELSASAE
     from recbole_sparse_elsa.model.implicit_als import ImplicitALS
     from recbole_sparse_elsa.model.pruned_ease import PrunedEASE
     from recbole_sparse_elsa.model.sparse_elsa import SparseELSA
+    from recbole_sparse_elsa.model.sparse_slim import SparseSLIM
     from recbole_sparse_elsa.model.user_knn import UserKNN
     from recbole_sparse_elsa.runs import load, run
 
@@ -33,10 +35,12 @@ if TYPE_CHECKING:
 _MODULES = {
     "ELSA": "model.elsa",
     "ELSASAE": "model.elsa_sae",
+    "FineTunedELSASAE": "model.fine_tuned_elsa_sae",
     "ImplicitALS": "model.implicit_als",
     "PrunedEASE": "model.pruned_ease",
     "SparseELSA": "model.sparse_elsa",
     "SparseIndex": "index",
+    "SparseSLIM": "model.sparse_slim",
     "UserKNN": "model.user_knn",
     "load": "runs",
     "run": "runs",
@@ -45,10 +49,12 @@ _MODULES = {
 __all__ = [
     "ELSA",
     "ELSASAE",
+    "FineTunedELSASAE",
     "ImplicitALS",
     "PrunedEASE",
     "SparseELSA",
     "SparseIndex",
+    "SparseSLIM",
     "UserKNN",
     "__version__",
     "load",

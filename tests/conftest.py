@@ -16,6 +16,8 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 
+from recbole_sparse_elsa.core import UserHistories
+
 # The same examples in every run, so that a run can be repeated; others with pytest --hypothesis-profile=explore.
 settings.register_profile("repeatable", derandomize=True)
 settings.register_profile("explore", derandomize=False)
@@ -81,6 +83,7 @@ def prepare(model, dataset, **options):
             "start_k": None,
             "popularity_exponent": 0.0,
             "popularity_scale": 0.0,
+            "length_exponent": 0.0,
             "learning_rate_decay": False,
             "restart": True,
         }
@@ -101,6 +104,12 @@ def prepare(model, dataset, **options):
         model=model,
         trainer=trainer,
     )
+
+
+def histories_of(rows):
+    """The UserHistories of 0/1 rows (users x items)."""
+    matrix = rows.to_sparse_csr()
+    return UserHistories(matrix.crow_indices(), matrix.col_indices(), rows.shape[1])
 
 
 QUIET = {"show_progress": False, "state": "WARNING"}

@@ -64,7 +64,14 @@ def test_weights_are_the_largest_of_the_inverse_whatever_the_blocks(seed, n_item
         monkeypatch.setattr(pruned_ease, "_BLOCK_SIZE", block_size)
         matrix = pruned_ease._regularised_gram_matrix(csr_matrix(rows), 2.0, np.dtype(dtype), show_progress=False)
         pruned_ease._invert_in_place(matrix, 2.0)
-        pruned = pruned_ease._pruned_weights(matrix, k, show_progress=False).toarray()
+        pruned = pruned_ease._pruned_by_row(matrix, k, show_progress=False).toarray()
+        of_matrix = pruned_ease._pruned_by_matrix(matrix, k, show_progress=False).toarray()
+    kept = of_matrix != 0
+    np.testing.assert_allclose(of_matrix[kept], expected[kept], rtol=0, atol=1e-5)
+    n_kept = min(k, n_items - 1) * n_items
+    largest = np.sort(np.abs(expected).ravel())[::-1][:n_kept]
+    np.testing.assert_allclose(np.sort(np.abs(of_matrix).ravel())[::-1][:n_kept], largest, rtol=0, atol=1e-5)
+    assert kept.sum() <= n_kept and not of_matrix.diagonal().any()
     for row, all_weights in zip(pruned, expected):
         kept = row != 0
         np.testing.assert_allclose(row[kept], all_weights[kept], rtol=0, atol=1e-5)
@@ -208,11 +215,11 @@ def test_the_codes_of_the_best_epoch_are_what_is_validated_and_saved(random_data
     distances, dense = [], []
     fit_autoencoder = run.trainer._fit_autoencoder
 
-    def recording(nonzeros, show_progress):
+    def recording(nonzeros):
         dense.append(run.model.item_embedding().detach())
         best = read_checkpoint(run.trainer.saved_model_file)["state_dict"]["item_embedding.weight"]
         torch.testing.assert_close(dense[0], torch.nn.functional.normalize(best, dim=1))
-        autoencoder = fit_autoencoder(nonzeros, show_progress)
+        autoencoder = fit_autoencoder(nonzeros)
         untrained = run.model.create_autoencoder(torch.Generator().manual_seed(run.config["seed"]))
         distances.extend(part.loss(dense[0], 4).item() for part in (untrained, autoencoder))
         return autoencoder
@@ -270,7 +277,8 @@ def test_a_checkpoint_of_another_model_or_other_data_is_refused_in_one_line(rand
         ("PrunedEASE", {"k": 0}, "k is 0, but must be a whole number of at least 1"),
         ("PrunedEASE", {"reg_weight": 0}, "reg_weight is 0, but must be a finite number above 0"),
         ("PrunedEASE", {"solver_dtype": "float16"}, "solver_dtype is 'float16', but must be float32 or float64"),
-        ("PrunedEASE", {"resume": "a.pth"}, "PrunedEASE cannot be resumed, only ELSA, SparseELSA, ELSASAE"),
+        ("PrunedEASE", {"prune_by": "column"}, "prune_by is 'column', but must be row or matrix"),
+        ("PrunedEASE", {"resume": "a.pth"}, "PrunedEASE cannot be resumed, only ELSA, SparseELSA, ELSASAE, FineTunedELSASAE"),
         ("UserKNN", {"k": 2.5}, "k is 2.5, but must be a whole number of at least 1"),
         ("ImplicitALS", {"embedding_size": 0}, "embedding_size is 0, but must be"),
         ("ImplicitALS", {"reg_weight": 0}, "reg_weight is 0, but must be"),

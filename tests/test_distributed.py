@@ -149,8 +149,9 @@ def test_so_do_two_machines_with_a_process_each(long_tailed):
 
 def test_codes_of_an_autoencoder_are_the_same_on_every_process(long_tailed):
     # A dense start, whose embeddings give way to codes of another width in the second epoch.
-    options = {**SPARSE, "start_k": None, "code_size": 24, "autoencoder_epochs": 3, "epochs": 4}
-    assert on_two("SparseELSA", long_tailed, options) == on_one("SparseELSA", long_tailed, options)
+    options = {"k": 4, "embedding_size": 16, "code_size": 24, "dense_epochs": 1, "autoencoder_epochs": 3, "epochs": 4}
+    options |= {"input_dropout": 0.0, "train_batch_size": 16}
+    assert on_two("FineTunedELSASAE", long_tailed, options) == on_one("FineTunedELSASAE", long_tailed, options)
     assert checkpoint("two")["state_dict"]["item_embedding.shape"].tolist() == [40, 24]
     assert_same_model("two", "one")
 

@@ -83,22 +83,18 @@ def test_elsa_sae(checkerboard):
     assert_same_ranking(run, index, list(range(1, 61)), 5)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"scale_input": True}, {"start": "spectral"}, {"start": "regression", "embedding_size": 40, "start_k": 8}],
-    ids=lambda options: next(iter(options)) + str(next(iter(options.values()))),
-)
-def test_scales_of_items(checkerboard, options):
-    run = trained("SparseELSA", checkerboard, popularity_scale=0.25, **options)
+@pytest.mark.parametrize("model", ["SparseELSA", "SparseSLIM"])
+def test_scales_of_items(checkerboard, model):
+    run = trained(model, checkerboard, popularity_scale=0.25, k=4)
     index = SavedRun(run.checkpoint).index
-    assert index.scales_input == ("spectral" not in options.values())
+    assert index.scales_input == (model == "SparseSLIM")
     assert index.item_scale.tolist() == run.model.item_embedding.item_scale.tolist()
     assert_same_ranking(run, index, list(range(1, 61)), 5)
 
 
 def test_codes_that_training_went_on_from(checkerboard):
-    codes = {"code_size": 24, "restart": False, "autoencoder_epochs": 5}
-    run = trained("SparseELSA", checkerboard, **codes, value_dtype="int4")
+    codes = {"k": 4, "code_size": 24, "autoencoder_epochs": 5, "dense_epochs": 3}
+    run = trained("FineTunedELSASAE", checkerboard, **codes, value_dtype="int4")
     index = SavedRun(run.checkpoint).make_index("int4")
     assert index.embedding_size == 24 and index.encoding == "int4"
     # The model rounds for its scores what the index rounds to hold it.
@@ -117,7 +113,7 @@ def test_the_encoding_is_the_callers_choice(checkerboard, encoding):
 def test_another_model(checkerboard, model):
     run = prepare(model, checkerboard, epochs=1)
     run.trainer._save_checkpoint(0, verbose=False)
-    with pytest.raises(CheckpointError, match=f"holds model {model}, but must hold SparseELSA or ELSASAE"):
+    with pytest.raises(CheckpointError, match=f"holds model {model}, but must hold SparseELSA or SparseSLIM or ELSASAE or FineTunedELSASAE"):
         SavedRun(run.trainer.saved_model_file).make_index()
 
 

@@ -8,7 +8,6 @@ from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model
 from scipy.sparse import issparse
 
-from recbole_sparse_elsa.core import popularity_scales, spectral_start
 from recbole_sparse_elsa.errors import CheckpointError, OptionError
 
 GRADIENT_MODELS = [
@@ -18,14 +17,14 @@ GRADIENT_MODELS = [
     ("SparseELSA", {"restart": False}),
     ("SparseELSA", {"embedding_form": "compact"}),
     ("SparseELSA", {"start_k": 8}),
-    ("SparseELSA", {"popularity_scale": 0.5, "scale_input": True, "value_dtype": "int4"}),
-    ("SparseELSA", {"start": "spectral"}),
-    ("SparseELSA", {"code_size": 24, "restart": False, "autoencoder_epochs": 20, "popularity_exponent": 0.5}),
-    ("SparseELSA", {"code_size": 24, "restart": False, "autoencoder_epochs": 20, "regression_share": 0.25, "k": 8}),
+    ("SparseELSA", {"popularity_scale": 0.5, "length_exponent": 0.75, "value_dtype": "int4"}),
     ("ELSASAE", {"k": 4, "code_size": 12, "autoencoder_epochs": 50}),
+    ("FineTunedELSASAE", {"k": 4, "code_size": 24, "autoencoder_epochs": 20, "dense_epochs": 3, "popularity_scale": 0}),
 ]
 TRADITIONAL_MODELS = [
+    ("SparseSLIM", {"k": 4}),
     ("PrunedEASE", {"k": 12}),
+    ("PrunedEASE", {"k": 12, "prune_by": "matrix"}),
     ("UserKNN", {"k": 10}),
     ("ImplicitALS", {"embedding_size": 2}),
 ]
@@ -88,7 +87,7 @@ def test_sparse_elsa_with_k_equal_to_d_is_elsa(checkerboard):
 @every_model
 def test_finds_the_checkerboard(checkerboard, name, options):
     # All of the own colour have to be reached from any item or any user of it.
-    k_for_all = {"PrunedEASE": {"k": 19}, "UserKNN": {"k": 29}}
+    k_for_all = {"PrunedEASE": {"k": 19}, "UserKNN": {"k": 29}, "SparseSLIM": {"k": 12}}
     run = prepare(name, checkerboard, epochs=30, **{**options, **k_for_all.get(name, {})})
     run.trainer.fit(run.train_data, run.valid_data)
     result = run.trainer.evaluate(run.test_data)
@@ -106,7 +105,7 @@ def test_item_embeddings_have_k_nonzeros_and_norm_one(checkerboard, name, option
     run.trainer.fit(run.train_data, run.valid_data)
     embeddings = run.model.item_embedding()
     k = run.config["k"] or run.config["embedding_size"]
-    assert embeddings.shape == (40, (run.config["code_size"] or 16) + getattr(run.model, "regression_size", 0))
+    assert embeddings.shape == (40, run.config["code_size"] or 16)
     assert ((embeddings != 0).sum(dim=1) == k).all()
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(40))
 
@@ -179,7 +178,7 @@ def test_every_model_but_the_neighbours_reports_its_bytes_per_item(checkerboard,
         assert run.model.bytes_per_item() == 4 * 2
     else:
         k = run.config["k"] or 16
-        scale = 2 if run.config["popularity_scale"] or run.config["start"] == "spectral" else 0
+        scale = 2 if run.config["popularity_scale"] else 0
         if run.config["value_dtype"] == "int4":
             assert k + scale < run.model.bytes_per_item() < 2 * k + 2 + scale
         else:
@@ -260,56 +259,72 @@ def test_histories_stay_sparse(checkerboard):
 
 
 @pytest.mark.parametrize(
-    "items_per_user, n_items, width, is_sparse",
-    [(60, 70, 4096, True), (52, 300, 4096, True), (48, 300, 300, True), (8, 300, 300, True), (8, 70, 256, False)],
-    ids=["long histories", "just as long", "just shorter", "very short ones", "very short ones of a small catalogue"],
+    "items_per_user, width, start",
+    [(60, 4096, "neighbours"), (52, 4096, "neighbours"), (48, 256, "dense"), (8, 256, "dense")],
+    ids=["long histories", "just as long", "just shorter", "very short ones"],
 )
-def test_the_width_follows_the_length_of_the_histories(working_folder, items_per_user, n_items, width, is_sparse):
+def test_the_width_and_the_start_follow_the_length_of_the_histories(working_folder, items_per_user, width, start):
     interactions = [
-        (f"u{user}", f"i{(user * n_items // 90 + item) % n_items}")
-        for user in range(90)
-        for item in range(items_per_user)
+        (f"u{user}", f"i{(user * 300 // 90 + item) % 300}") for user in range(90) for item in range(items_per_user)
     ]
     write_interactions(working_folder / "dataset", "rings", interactions)
     options = {"embedding_size": "auto", "start_k": "auto", "eval_args": {"split": {"RS": [0.9, 0.0, 0.1]}}}
     run = prepare("SparseELSA", "rings", **options)
     assert run.model.recipe.embedding_size == run.model.item_embedding.embedding_size == width
     assert run.config["embedding_size"] == "auto"  # the options stay what they were
-    assert run.model.item_embedding.is_compact == is_sparse
-    assert (run.model.recipe.start == "regression") == run.model.recipe.scales_input == (width == 300)
+    assert run.model.recipe.start == start and run.model.item_embedding.is_compact == (start == "neighbours")
+    # It is said why, and which model to try where this one is usually behind.
+    words = run.model.recipe_in_words()
+    assert f"width {width}" in words and "training items on average" in words
+    assert ("--model=SparseSLIM usually ranks better" in words) == (width == 256)
 
 
-def test_a_start_from_regression_ranks_before_training_and_is_as_wide_as_the_catalogue(working_folder):
+def test_sparse_slim_learns_a_ring_without_epochs(working_folder):
     interactions = [(f"u{user}", f"i{(4 * user + item) % 300}") for user in range(75) for item in range(8)]
     write_interactions(working_folder / "dataset", "ring", interactions)
-    options = {"embedding_size": "auto", "start": "regression", "start_k": "auto"}
-    run = prepare("SparseELSA", "ring", **options, eval_args={"split": {"RS": [0.8, 0.1, 0.1]}})
-    width = run.model.item_embedding.embedding_size
-    assert width == run.dataset.item_num - 1 and run.model.item_embedding.scales_input
+    run = prepare("SparseSLIM", "ring", k=6, eval_args={"split": {"RS": [0.8, 0.1, 0.1]}})
+    run.trainer.fit(run.train_data, run.valid_data)
+    layer = run.model.item_embedding
+    assert layer.embedding_size == run.dataset.item_num - 1 and layer.scales_input and layer.is_compact
     # A user's items are eight in a row: those held out stand by the others. Chance would find one of thirty.
-    run.trainer.eval_collector.data_collect(run.train_data)
-    assert run.trainer.evaluate(run.test_data, load_best_model=False)["recall@10"] > 0.5
-    assert prepare("SparseELSA", "ring", **{**options, "embedding_size": width}).model.recipe == run.model.recipe
-    with pytest.raises(OptionError, match=f"embedding_size is 299, but must be auto, or .*, which is {width}, where"):
-        prepare("SparseELSA", "ring", **{**options, "embedding_size": 299})
+    assert run.trainer.evaluate(run.test_data)["recall@10"] > 0.5
+    assert "hidden training interactions" in run.model.recipe_in_words()
+    loaded = load_data_and_model(run.trainer.saved_model_file)[1]
+    assert loaded.recipe == run.model.recipe and torch.equal(loaded.item_embedding(), layer())
+    with pytest.raises(OptionError, match=f"k is 1000, but must be at most the number of items, which is {layer.n_items}"):
+        prepare("SparseSLIM", "ring", k=1000)
 
 
-def test_a_spectral_start_ranks_before_training_and_scales_scores_by_what_it_holds_of_items(working_folder):
-    interactions = [(f"u{user}", f"i{(4 * user + item) % 300}") for user in range(75) for item in range(8)]
-    write_interactions(working_folder / "dataset", "ring", interactions)
-    options = {"embedding_size": 60, "start": "spectral", "k": 60, "popularity_scale": 0.5}
-    run = prepare("SparseELSA", "ring", **options, eval_args={"split": {"RS": [0.8, 0.1, 0.1]}})
-    run.trainer.eval_collector.data_collect(run.train_data)
-    assert run.trainer.evaluate(run.test_data, load_best_model=False)["recall@10"] > 0.5
-    torch.manual_seed(run.config["seed"])
-    _, norms = spectral_start(run.model.histories, 60)
-    expected = (norms / norms.max()).sqrt() * popularity_scales(run.model.users_of_items(), 0.5).float()
-    is_found = norms > 0
-    torch.testing.assert_close(
-        run.model.item_embedding.item_scale[is_found].float(), expected[is_found], atol=0.02, rtol=0.05
-    )
-    # What no user has is found by chance alone, and comes last.
-    assert (run.model.item_embedding.item_scale[~is_found] < 1e-4).all()
-    torch.testing.assert_close(run.model.item_embedding().norm(dim=1), torch.ones(len(norms)))
-    with pytest.raises(OptionError, match="embedding_size is 76, but must be at most .* of users, which is 75, where"):
-        prepare("SparseELSA", "ring", **{**options, "embedding_size": 76})
+def test_sparse_slim_chooses_its_own_weight_by_the_training_interactions(random_dataset, monkeypatch):
+    given = prepare("SparseSLIM", random_dataset, k=6, own_weight=0.4)
+    given.trainer.fit(given.train_data, given.valid_data)
+    for best in (0.15, 0.4):
+        figures = [0.25, 0.5] if best == 0.15 else [0.5, 0.25]
+        monkeypatch.setattr(
+            "recbole_sparse_elsa.model.sparse_slim.hidden_ndcg", lambda *args, left=figures: left.pop()
+        )
+        run = prepare("SparseSLIM", random_dataset, k=6)
+        run.trainer.fit(run.train_data, run.valid_data)
+        assert run.model.recipe.own_weight == best
+        # The choice made, the model is that of all training interactions.
+        is_given = torch.equal(run.model.item_embedding(), given.model.item_embedding())
+        assert is_given == (best == 0.4)
+
+
+def test_users_weigh_in_the_loss_by_the_length_of_their_histories(random_dataset):
+    run = prepare("SparseELSA", random_dataset, input_dropout=0.0, length_exponent=0.5)
+    plain = prepare("SparseELSA", random_dataset, input_dropout=0.0)
+    lengths = run.train_data.dataset.inter_matrix(form="csr").getnnz(axis=1)[1:]
+    assert len(set(lengths)) > 3
+    alone = [plain.model.calculate_loss(users_of(plain, [user])).item() for user in range(1, 51)]
+    weights = lengths**0.5 / (lengths**0.5).mean()
+    loss = run.model.calculate_loss(users_of(run, range(1, 51)))
+    assert loss.item() == pytest.approx((weights * alone).mean(), rel=1e-5)
+    # Its gradient is that of the loss: along it, the loss falls as fast as it says.
+    loss.backward()
+    weight, step = run.model.item_embedding.weight, 1e-2
+    slope = weight.grad.square().sum().item()
+    weight.data -= step * weight.grad
+    fallen = loss.item() - run.model.calculate_loss(users_of(run, range(1, 51))).item()
+    assert fallen == pytest.approx(step * slope, rel=0.05)
+

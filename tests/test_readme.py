@@ -45,6 +45,16 @@ def test_the_option_table_has_every_option_with_its_default(model):
     assert all(cell == "–" for cell in table.values()), table
 
 
+def test_the_table_of_sparse_slim_has_every_option_with_its_default():
+    section = README.split("\n## SparseSLIM")[1].split("\n## ")[0]
+    table = {}
+    for names, cells in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|.*\| ([^|]+) \|$", section, re.MULTILINE):
+        table |= dict(zip(re.findall(r"\w+", names), cells.split(", ")))
+    assert {name: str(value) for name, value in defaults("SparseSLIM").items()} == {
+        name: str(float(cell)) if name == "reg_weight" else cell for name, cell in table.items()
+    }
+
+
 def test_the_main_job_runs_as_written(tmp_path):
     """The first command, without its installation."""
     block = re.search(r"```bash\n(pip install .*run_recbole.*)\n```", README).group(1)
@@ -131,5 +141,6 @@ def test_ready_config_files_are_complete(file):
     os.makedirs(folder)
     open(os.path.join(folder, f"{file}.inter"), "w").close()
     config = Config(config_file_list=[path])
-    assert (config["model"], config["dataset"]) == ("SparseELSA", file)
+    expected = "SparseSLIM" if file == "amazon-beauty" else "SparseELSA"  # as the data's histories are short or long
+    assert (config["model"], config["dataset"]) == (expected, file)
     assert f"--config_files=configs/{file}.yaml" in open(path).read()

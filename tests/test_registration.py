@@ -213,9 +213,6 @@ def test_built_in_models_keep_their_defaults(checkerboard):
     assert Config("BPR", checkerboard)["train_batch_size"] == 2048
 
 
-DENSE_START = {"embedding_size": 256, "start_k": None}
-
-
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -235,29 +232,14 @@ DENSE_START = {"embedding_size": 256, "start_k": None}
         ({"save_step": -1}, "save_step is -1, but must be a whole number of at least 0"),
         ({"epochs": 2}, "epochs is 2, but must be at least 3: the pruning schedule reaches k = 32 after 2 epochs"),
         ({"start_k": "big"}, "start_k is 'big', but must be a whole number in .*, none or auto"),
-        ({"scale_input": 1}, "scale_input is 1, but must be auto, True or False"),
-        ({"start": "random"}, "start is 'random', but must be one of auto, neighbours, regression, spectral"),
-        ({"start": "regression", "start_k": None}, "start is regression, but must be .* with start_k None"),
-        ({"start": "regression", "pruning_schedule": "constant"}, "start is regression, .* pruning_schedule constant"),
-        ({"start": "spectral"}, "start is spectral, but must be another one with embedding_size auto and start_k auto"),
-        (
-            {"start": "spectral", "embedding_size": 64, "start_k": 48},
-            "start is spectral, .* embedding_size 64 and start_k 48: it needs an embedding_size in numbers",
-        ),
-        ({"regression_share": 0.5}, "regression_share is 0.5, but must be 0 without a code_size"),
-        ({"regression_share": 1}, "regression_share is 1, but must be a finite number at least 0 and below 1"),
-        ({"reg_weight": 0}, "reg_weight is 0, but must be a finite number above 0"),
-        ({"l1_weight": -0.1}, "l1_weight is -0.1, but must be a finite number at least 0"),
+        ({"start": "regression"}, "start is 'regression', but .*SparseSLIM is what start: regression was"),
+        ({"start": "spectral"}, "start is 'spectral', but SparseELSA has no such option"),
+        ({"scale_input": False}, "scale_input is False, but SparseELSA has no such option: only SparseSLIM"),
+        ({"reg_weight": 10}, "reg_weight is 10, but SparseELSA has no such option: the model SparseSLIM"),
+        ({"code_size": 512}, "code_size is 512, but SparseELSA has no such option: the model FineTunedELSASAE"),
+        ({"min_k": 1}, "min_k is 1, but SparseELSA has no such option: an item keeps at least 2"),
         ({"length_exponent": -2}, "length_exponent is -2, but must be a finite number at least -1"),
         ({"value_dtype": "int2"}, "value_dtype is 'int2', but must be one of float32, float16, int8, int4"),
-        ({"code_size": 512}, "code_size is 512, but must be none unless training starts dense"),
-        (
-            {**DENSE_START, "code_size": 512, "pruning_schedule": "constant"},
-            "code_size is 512, but must be none unless training starts dense",
-        ),
-        ({**DENSE_START, "code_size": 255}, "code_size is 255, but must be at least embedding_size, which is 256"),
-        ({**DENSE_START, "code_size": 512, "restart": True}, "code_size is 512, but must be none with restart"),
-        ({**DENSE_START, "code_size": 512, "autoencoder_epochs": 0}, "autoencoder_epochs is 0, but must be"),
         ({"learner": "lion"}, "learner is lion, but must be one of adam, .*nadam for SparseELSA"),
     ],
 )
@@ -265,6 +247,28 @@ def test_options_that_are_not_allowed_are_refused_before_any_data_are_loaded(opt
     monkeypatch.setattr("recbole.data.dataset.dataset.Dataset.__init__", lambda *args: pytest.fail("data were loaded"))
     with pytest.raises(OptionError, match=message) as error:
         run_recbole(model="SparseELSA", dataset="ml-100k", config_dict=options)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "model, options, message",
+    [
+        ("SparseSLIM", {"k": 0}, "k is 0, but must be a whole number of at least 1"),
+        ("SparseSLIM", {"reg_weight": 0}, "reg_weight is 0, but must be a finite number above 0"),
+        ("SparseSLIM", {"l1_weight": -0.1}, "l1_weight is -0.1, but must be a finite number at least 0"),
+        ("SparseSLIM", {"own_weight": "big"}, "own_weight is 'big', but must be auto or a number above 0"),
+        ("SparseSLIM", {"own_weight": 0}, "own_weight is 0, but must be a finite number above 0"),
+        ("FineTunedELSASAE", {"code_size": 255}, "code_size is 255, but must be at least embedding_size, which is 256"),
+        ("FineTunedELSASAE", {"k": 256}, "k is 256, but must be below embedding_size, which is 256"),
+        ("FineTunedELSASAE", {"dense_epochs": 0}, "dense_epochs is 0, but must be a whole number of at least 1"),
+        ("FineTunedELSASAE", {"epochs": 20}, "epochs is 20, but must be at least 21"),
+        ("FineTunedELSASAE", {"autoencoder_epochs": 0}, "autoencoder_epochs is 0, but must be"),
+    ],
+)
+def test_options_of_other_models_are_refused_alike(model, options, message, monkeypatch):
+    monkeypatch.setattr("recbole.data.dataset.dataset.Dataset.__init__", lambda *args: pytest.fail("data were loaded"))
+    with pytest.raises(OptionError, match=message) as error:
+        run_recbole(model=model, dataset="ml-100k", config_dict=options)
     assert "\n" not in str(error.value)
 
 

@@ -109,7 +109,7 @@ def test_a_checkpoint_without_a_recipe_has_its_choices_in_its_options(checkpoint
     old["config"]["scale_input"], old["config"]["start"] = True, "neighbours"
     write_checkpoint(old, file)
     source = SavedRun(file)
-    assert source.recipe == Recipe(16, "dense", None, True)
+    assert source.recipe == Recipe(16, "dense", None, True) and source.model.item_embedding.scales_input
     assert source.model.recipe.embedding_size == 16
 
 

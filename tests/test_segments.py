@@ -428,9 +428,10 @@ def test_agreement_of_segments_with_labels():
     assert agreement(np.array([0, 1]), np.array([[0.5, 0.5], [0, 1.0]]))[1] == pytest.approx((0.5 + 1) / 2)
 
 
-@pytest.mark.parametrize("scale_input", [False, True])
-def test_the_benchmark_lists_items_by_the_scores_of_the_model(random_dataset, scale_input):
-    run = prepare("SparseELSA", random_dataset, popularity_scale=0.5, scale_input=scale_input)
+@pytest.mark.parametrize("model", ["SparseELSA", "SparseSLIM"])
+def test_the_benchmark_lists_items_by_the_scores_of_the_model(random_dataset, model):
+    run = prepare(model, random_dataset, popularity_scale=0.5, k=4)
+    run.trainer.fit(run.train_data, run.valid_data)
     dataset = run.train_data.dataset
     index = index_of_model(run.model, dataset)
     for user in range(1, dataset.user_num):

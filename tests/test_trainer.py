@@ -13,13 +13,11 @@ from recbole.trainer import Trainer
 from scipy.sparse import csr_matrix
 from torch import optim
 
-from recbole_sparse_elsa.core import regression_start
 from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingError
 
 # k of each epoch: 16, 5, 4, 4, … with stage_epochs 2 (16 / 2^1.5 = 5.7).
 SPARSE = dict(k=4, stage_epochs=2, epochs=8)
-CODES = {"embedding_size": 16, "code_size": 24, "restart": False, "autoencoder_epochs": 30}
-REGRESSION = {**CODES, "regression_share": 0.5, "popularity_exponent": 0.5}
+CODES = {"k": 4, "embedding_size": 16, "code_size": 24, "autoencoder_epochs": 30, "dense_epochs": 2, "epochs": 8}
 
 
 class Killed(Exception):
@@ -168,17 +166,30 @@ def test_recboles_learners_are_available_too(checkerboard, learner, optimizer):
     assert type(prepare("ELSA", checkerboard, learner=learner).trainer.optimizer) is optimizer
 
 
-@pytest.mark.parametrize("restart", [True, False])
-@pytest.mark.parametrize("options", [{"learner": "nadam"}, {"learner": "adam"}, {"start_k": 12}, CODES, REGRESSION])
-def test_resuming_after_a_kill_in_any_epoch_ends_with_the_same_weights(checkerboard, restart, options):
-    options = {**SPARSE, "restart": restart, "stage_epochs": 3, "epochs": 9, "weight_decay": 0.001, **options}
-    whole = prepare("SparseELSA", checkerboard, **options)
+SLOWLY_PRUNED = {**SPARSE, "stage_epochs": 3, "length_exponent": 0.75}
+
+
+@pytest.mark.parametrize(
+    "model, options",
+    [
+        ("SparseELSA", {**SLOWLY_PRUNED, "restart": True}),
+        ("SparseELSA", {**SLOWLY_PRUNED, "restart": False}),
+        ("SparseELSA", {**SLOWLY_PRUNED, "restart": True, "learner": "adam"}),
+        ("SparseELSA", {**SLOWLY_PRUNED, "restart": False, "learner": "adam"}),
+        ("SparseELSA", {**SLOWLY_PRUNED, "restart": True, "start_k": 12}),
+        ("SparseELSA", {**SLOWLY_PRUNED, "restart": False, "start_k": 12}),
+        ("FineTunedELSASAE", {**CODES, "dense_epochs": 4}),
+    ],
+)
+def test_resuming_after_a_kill_in_any_epoch_ends_with_the_same_weights(checkerboard, model, options):
+    options = {"weight_decay": 0.001, **options, "epochs": 9}
+    whole = prepare(model, checkerboard, **options)
     expected_result = whole.trainer.fit(whole.train_data, whole.valid_data)
     expected = whole.model.item_embedding.weight.detach().clone()
     expected_test = whole.trainer.evaluate(whole.test_data)
     for epoch in range(1, 9):
-        resume_file = killed_in_epoch(prepare("SparseELSA", checkerboard, **options), epoch)
-        resumed = prepare("SparseELSA", checkerboard, **options, resume=resume_file)
+        resume_file = killed_in_epoch(prepare(model, checkerboard, **options), epoch)
+        resumed = prepare(model, checkerboard, **options, resume=resume_file)
         assert resumed.trainer.start_epoch == epoch
         torch.rand(7)  # whatever is drawn before training must not matter
         assert resumed.trainer.fit(resumed.train_data, resumed.valid_data) == expected_result
@@ -188,23 +199,23 @@ def test_resuming_after_a_kill_in_any_epoch_ends_with_the_same_weights(checkerbo
 
 @pytest.mark.parametrize("form", ["auto", "compact"])
 def test_codes_take_the_place_of_dense_embeddings_at_the_first_prune(random_dataset, monkeypatch, form):
-    options = {**SPARSE, **CODES, "autoencoder_epochs": 300, "popularity_exponent": 0.5, "embedding_form": form}
-    run = prepare("SparseELSA", random_dataset, **options)
-    run.trainer._prune(0, False)
+    options = {**CODES, "autoencoder_epochs": 300, "dense_epochs": 1, "embedding_form": form}
+    run = prepare("FineTunedELSASAE", random_dataset, **options)
+    run.trainer._prune(0)
     dense, cosines = run.model.item_embedding().detach(), []
     nonzeros = run.model.nonzeros_at(1)
     assert run.model.item_embedding.embedding_size == 16 and nonzeros.min() < nonzeros.max()
     fit_autoencoder = run.trainer._fit_autoencoder
 
-    def recording(nonzeros, show_progress):
-        autoencoder = fit_autoencoder(nonzeros, show_progress)
+    def recording(nonzeros):
+        autoencoder = fit_autoencoder(nonzeros)
         decoded = autoencoder.decode(autoencoder.encode(dense, nonzeros))
         cosines.append(torch.nn.functional.cosine_similarity(decoded, dense).mean().item())
         return autoencoder
 
     monkeypatch.setattr(run.trainer, "_fit_autoencoder", recording)
     norms = run.model.item_embedding.weight.view(30, 16).norm(dim=1)
-    run.trainer._prune(1, False)
+    run.trainer._prune(1)
     layer = run.model.item_embedding
     assert layer.embedding_size == 24 and torch.equal(layer.nonzeros(), nonzeros)
     of_each_item = layer.weight[layer.weight != 0].split(nonzeros.tolist())
@@ -220,28 +231,10 @@ def test_codes_take_the_place_of_dense_embeddings_at_the_first_prune(random_data
 
 def test_training_goes_on_from_the_codes(random_dataset):
     """The optimiser moves the new weights, and the loss falls."""
-    run = prepare("SparseELSA", random_dataset, **{**SPARSE, **CODES, "epochs": 12})
+    run = prepare("FineTunedELSASAE", random_dataset, **{**CODES, "epochs": 12})
     run.trainer.fit(run.train_data, run.valid_data)
     losses = run.trainer.train_loss_dict
     assert losses[11] < losses[run.model.pruning_schedule.first_final_epoch]
-
-
-def test_a_regression_stands_beside_the_codes_with_its_share_of_the_nonzeros_and_of_the_norm(random_dataset):
-    options = {**SPARSE, **REGRESSION, "regression_share": 0.25, "k": 8, "embedding_form": "compact"}
-    run = prepare("SparseELSA", random_dataset, **options)
-    run.trainer._prune(0, False)
-    layer = run.model.item_embedding
-    columns, values = regression_start(run.model.histories, 2, 40, 0.3, -0.25)
-    regression = torch.zeros(30, 31).scatter_(1, columns.where(columns >= 0, 30), values)[:, :30]
-    # What an evaluation of held-out users puts in the place of the histories is not learnt from.
-    run.model.set_histories(csr_matrix((31, 31), dtype=np.float32))
-    run.trainer._prune(1, False)
-    assert layer.is_compact and layer.embedding_size == 24 + 30 and layer.shape.tolist() == [30, 54]
-    rows = layer()
-    torch.testing.assert_close(rows[:, :24].square().sum(dim=1), torch.full((30,), 0.75))
-    torch.testing.assert_close(rows[:, 24:], 0.5 * torch.nn.functional.normalize(regression, dim=1))
-    assert (rows[:, :24] != 0).sum() == 6 * 30 and (rows[:, 24:] != 0).sum(dim=1).max() == 2
-    assert torch.equal(layer.nonzeros(), (rows != 0).sum(dim=1))
 
 
 def test_the_best_result_survives_when_no_later_epoch_is_better(checkerboard, monkeypatch):
@@ -369,18 +362,11 @@ def test_what_cannot_fit_is_refused_before_training_with_the_options_that_help(c
     assert "\n" not in str(error.value)
     with pytest.raises(TrainingError, match="train_batch_size .* or max_output .40. reduces"):
         prepare("SparseELSA", checkerboard, **{**SPARSE, "train_batch_size": 10**12})
-    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=20_000))
-    regression = {**SPARSE, "embedding_size": 40, "start": "regression", "start_k": 8}
-    # At most 15 of 40 items a user, 60 users: 32 bytes for each pair.
-    with pytest.raises(TrainingError, match=r"are available: .* 0.0 GiB for the items that share users, which only"):
-        prepare("SparseELSA", checkerboard, **regression)
-    with pytest.raises(TrainingError, match="which only a regression needs"):
-        prepare("SparseELSA", checkerboard, **SPARSE, **CODES, regression_share=0.5)
 
 
 def test_popular_items_get_more_nonzeros_at_the_same_mean(checkerboard):
     for options in ({}, {"start_k": 12}):
-        run = prepare("SparseELSA", checkerboard, popularity_exponent=1.0, min_k=1, **SPARSE, **options)
+        run = prepare("SparseELSA", checkerboard, popularity_exponent=1.0, **SPARSE, **options)
         # Half as many users for the first items.
         users = torch.where(torch.arange(40) < 20, 10, 20)
         run.model.nonzero_shares = users.double()

@@ -15,7 +15,7 @@ def add_subcommand(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "index",
         help="a retrieval index of a trained model",
-        description="Make a retrieval index of a checkpoint of SparseELSA or ELSASAE, with the items' tokens.",
+        description="Make a retrieval index of a checkpoint of a model with sparse item embeddings.",
         allow_abbrev=False,
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="file in saved/; a pickle: it must be one you trust")

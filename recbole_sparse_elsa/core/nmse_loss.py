@@ -40,7 +40,7 @@ def nmse_loss_and_gradient_(
     Returns
     -------
     torch.Tensor
-        float32, shape ``(n_users,)``: the loss of each user, in [0, 2].
+        float32, shape ``(n_users,)``: the loss of each user, in [0, 2], times the user's weight in the batch.
     """
     places = (batch.user_index, batch.item_index)
     # What the input holds, and the interactions, are few: nothing users x items is needed for them.
@@ -64,10 +64,11 @@ def nmse_loss_and_gradient_(
     cosine = product * inverse_norm * inverse_target_norm
 
     # d(-2 cos)/dŷ = 2 cos ŷ / |ŷ|² - 2 x / (|ŷ| |x|), where ŷ > 0; the first part is zero elsewhere by itself.
-    reconstruction.mul_((2 * cosine * inverse_norm.square()).to(reconstruction.dtype)[:, None])
-    towards_target = (2 * inverse_norm * inverse_target_norm)[batch.user_index].to(reconstruction.dtype)
+    weights = 1.0 if batch.weights is None else batch.weights
+    reconstruction.mul_((2 * weights * cosine * inverse_norm.square()).to(reconstruction.dtype)[:, None])
+    towards_target = (2 * weights * inverse_norm * inverse_target_norm)[batch.user_index].to(reconstruction.dtype)
     reconstruction[places] -= towards_target * (at_interactions > 0)
-    return 1 + is_predicted - 2 * cosine
+    return weights * (1 + is_predicted - 2 * cosine)
 
 
 def dense_nmse_loss(

@@ -2,6 +2,10 @@
 
 import torch
 
+#: Fewest non-zeros of an item where they are shared out by popularity: with one alone, items of the same latent
+#: dimension cannot be told apart.
+MIN_NONZEROS = 2
+
 
 def allocate_nonzeros(mean: int, shares: torch.Tensor, at_least: int, at_most: torch.Tensor) -> torch.Tensor:
     """Share out non-zeros among the items in proportion to ``shares``, within bounds for each item.

@@ -51,8 +51,8 @@ class TopKEmbedding(nn.Module):
     scales_input : bool
         Whether an item that is in the input is divided by its scale.
     start : tuple of torch.Tensor, optional
-        Places and values of the non-zeros at the start, as `neighbour_start` and `regression_start` return them: the
-        layer is then in its compact form from the beginning. By default it is dense and Xavier-uniform.
+        Places and values of the non-zeros at the start, as `neighbour_start` and `embeddings_of_regression` return
+        them: the layer is then in its compact form from the beginning. By default it is dense and Xavier-uniform.
 
     Attributes
     ----------

@@ -28,6 +28,8 @@ class UserBatch:
         int64, shape ``(n_users,)``: number of interactions of each user.
     n_items : int
         Number of items.
+    weights : torch.Tensor, optional
+        float32, shape ``(n_users,)``: how much the loss of each user counts; by default all count as much.
     """
 
     user_index: torch.Tensor
@@ -35,6 +37,7 @@ class UserBatch:
     input_value: torch.Tensor
     lengths: torch.Tensor
     n_items: int
+    weights: torch.Tensor | None = None
 
     @property
     def n_users(self) -> int:
@@ -130,7 +133,12 @@ class UserBatch:
             start = int(self.lengths[:first].sum())
             part = slice(start, start + int(lengths.sum()))
             yield UserBatch(
-                self.user_index[part] - first, self.item_index[part], self.input_value[part], lengths, self.n_items
+                self.user_index[part] - first,
+                self.item_index[part],
+                self.input_value[part],
+                lengths,
+                self.n_items,
+                None if self.weights is None else self.weights[first : first + n_users],
             )
 
 

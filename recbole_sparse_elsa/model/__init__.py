@@ -7,7 +7,9 @@ import os
 MODELS = {
     "ELSA": "elsa",
     "SparseELSA": "sparse_elsa",
+    "SparseSLIM": "sparse_slim",
     "ELSASAE": "elsa_sae",
+    "FineTunedELSASAE": "fine_tuned_elsa_sae",
     "PrunedEASE": "pruned_ease",
     "UserKNN": "user_knn",
     "ImplicitALS": "implicit_als",

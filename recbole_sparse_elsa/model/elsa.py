@@ -11,26 +11,18 @@ import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import GeneralRecommender
-from recbole.utils import InputType
-from scipy.sparse import csr_matrix
-from torch.nn import functional as F
 
-from recbole_sparse_elsa.core import PruningSchedule, TopKEmbedding, UserBatch, UserHistories, popularity_scales
-from recbole_sparse_elsa.core.starts import SparseStart
-from recbole_sparse_elsa.errors import CheckpointError, OptionError, TrainingError
+from recbole_sparse_elsa.core import PruningSchedule, TopKEmbedding, UserBatch
+from recbole_sparse_elsa.errors import OptionError, TrainingError
 from recbole_sparse_elsa.machine.memory import available_memory
-from recbole_sparse_elsa.model.recipe import DataFacts, Recipe
+from recbole_sparse_elsa.model.item_embeddings import ItemEmbeddingRecommender
+from recbole_sparse_elsa.model.recipe import Recipe
 from recbole_sparse_elsa.options import require_number, require_whole_number
 from recbole_sparse_elsa.training.user_batches import GatheredUsers
-from recbole_sparse_elsa.value_types import VALUE_TYPES
 
 
-class ELSA(GeneralRecommender):
+class ELSA(ItemEmbeddingRecommender):
     """Linear autoencoder whose item-item matrix is ``Â Âᵀ`` with its diagonal removed (method page, section 1).
-
-    ``Â`` holds one embedding of norm 1 for each item; the padding item has none. A user is nothing but their history,
-    so any user can be scored, and the model has no user parameters.
 
     Parameters
     ----------
@@ -41,20 +33,13 @@ class ELSA(GeneralRecommender):
 
     Attributes
     ----------
-    recipe : Recipe
-        What the options leave to the data; it is saved with the model.
-    item_embedding : TopKEmbedding
-        Row ``i`` belongs to RecBole's internal item id ``i + 1``.
     pruning_schedule : PruningSchedule
         The number of non-zeros per item embedding of each epoch; for ELSA always ``embedding_size``.
     """
 
-    input_type = InputType.POINTWISE
-
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.input_dropout = config["input_dropout"]
-        self.set_histories(dataset.inter_matrix(form="csr"))
         self.recipe = self.choose_recipe(config)
         self.embedding_size = self.recipe.embedding_size
         self.pruning_schedule = self.schedule_of(config, self.recipe)
@@ -66,41 +51,14 @@ class ELSA(GeneralRecommender):
         """Make the choices that the options leave to the data; ELSA's leave none."""
         return Recipe(config["embedding_size"])
 
-    def data_facts(self) -> DataFacts:
-        """What a recipe depends on, of the training histories."""
-        lengths = self.histories.row_pointers.diff()
-        n_users = int(torch.count_nonzero(lengths))
-        return DataFacts(self.histories.n_items, n_users, lengths.sum().item() / max(1, n_users))
+    def new_embedding(self, config: Mapping[str, Any]) -> TopKEmbedding:
+        """The item embeddings before training: dense."""
+        return self.layer(config)
 
-    def set_histories(self, histories: csr_matrix) -> None:
-        """Replace the histories that users are scored from; what was learnt stays as it is.
-
-        Parameters
-        ----------
-        histories : scipy.sparse.csr_matrix
-            Shape ``(n_users, n_items)``, in RecBole's internal ids (row and column 0 are padding): an entry for each
-            item of a user's history. There may be other users than those that were trained on.
-        """
-        interactions = histories[:, 1:]
-        # Repeated interactions count once, and are stored once.
-        interactions.sum_duplicates()
-        self.histories = UserHistories(
-            torch.from_numpy(interactions.indptr), torch.from_numpy(interactions.indices), interactions.shape[1]
-        ).to(self.device)
-
-    def new_embedding(self, config: Mapping[str, Any], start: SparseStart | None = None) -> TopKEmbedding:
-        """The item embeddings before training: dense, unless there is a sparse start."""
-        n_items, popularity_scale = self.histories.n_items, config["popularity_scale"]
-        item_scale = None
-        if popularity_scale > 0:
-            item_scale = popularity_scales(self.users_of_items(), popularity_scale)
-        return TopKEmbedding(
-            n_items, self.embedding_size, config["value_dtype"], start, item_scale, self.recipe.scales_input
-        )
-
-    def users_of_items(self) -> torch.Tensor:
-        """Number of users who have each item: int64, shape ``(n_items - 1,)``."""
-        return torch.bincount(self.histories.item_indices, minlength=self.histories.n_items)
+    def recipe_in_words(self) -> str:
+        """As of ItemEmbeddingRecommender."""
+        k = self.pruning_schedule.k
+        return self.recipe.in_words(None if k == self.embedding_size else k)
 
     @classmethod
     def check_options(cls, config: Mapping[str, Any]) -> None:
@@ -121,12 +79,10 @@ class ELSA(GeneralRecommender):
         if config["max_output"] is not None:
             require_whole_number("max_output", config["max_output"], at_least=1)
         require_number("input_dropout", config["input_dropout"], at_least=0, below=1)
-        require_number("popularity_scale", config["popularity_scale"], at_least=0)
         require_number("nadam_epsilon", config["nadam_epsilon"], above=0)
         if not isinstance(config["learning_rate_decay"], bool):
             raise OptionError(f"learning_rate_decay is {config['learning_rate_decay']!r}, but must be True or False")
-        if config["value_dtype"] not in VALUE_TYPES:
-            raise OptionError(f"value_dtype is {config['value_dtype']!r}, but must be one of {', '.join(VALUE_TYPES)}")
+        cls.check_scoring_options(config)
         if config["embedding_form"] not in ("auto", "dense", "compact"):
             raise OptionError(f"embedding_form is {config['embedding_form']!r}, but must be auto, dense or compact")
         cls.schedules_of(config)
@@ -145,10 +101,6 @@ class ELSA(GeneralRecommender):
         """Number of non-zeros that each item embedding is to have in ``epoch``: int64, shape ``(n_items - 1,)``."""
         return self.item_embedding.nonzeros().clamp(max=self.pruning_schedule.k_at(epoch))
 
-    def forward(self, batch: UserBatch) -> torch.Tensor:
-        """Predicted rows of a UserBatch, see `TopKEmbedding.predict`: float32, ``(n_users, n_items - 1)``."""
-        return self.item_embedding.predict(batch)
-
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """NMSE loss of a batch of users, of whom those without a training interaction are left out."""
         batch = interaction.batch if isinstance(interaction, GatheredUsers) else self.batch_of(interaction)
@@ -161,54 +113,6 @@ class ELSA(GeneralRecommender):
         """The training interactions of the users of ``interaction`` who have any, or of a ``share`` of these users."""
         users = interaction[self.USER_ID].to(self.device)
         return self.histories.batch(users[self.histories.lengths(users) > 0][share])
-
-    def predict(self, interaction: Interaction) -> torch.Tensor:
-        """Scores of user-item pairs: float32, shape ``(n_pairs,)``; 0 for the padding item."""
-        users, inverse = torch.unique(interaction[self.USER_ID], return_inverse=True)
-        scores = self.full_sort_predict({self.USER_ID: users}).view(len(users), -1)
-        return scores[inverse, interaction[self.ITEM_ID]]
-
-    def full_sort_predict(self, interaction: Interaction | dict[str, torch.Tensor]) -> torch.Tensor:
-        """Scores of all items for each user: float32, shape ``(n_users * n_items,)``; 0 for the padding item."""
-        scores = self(self.histories.batch(interaction[self.USER_ID]))
-        return F.pad(scores, (1, 0)).reshape(-1)
-
-    def bytes_per_item(self) -> float:
-        """Mean size of an item embedding in bytes; see `recbole_sparse_elsa.core.bytes_per_item`."""
-        return self.item_embedding.bytes_per_item()
-
-    def other_parameter(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the weights: the recipe, as plain data."""
-        return {**(super().other_parameter() or {}), "recipe": self.recipe.saved()}
-
-    def load_other_parameter(self, para: dict[str, Any] | None) -> None:
-        """As in RecBole; a checkpoint of version 0.1.0 holds no recipe, and leaves this model's."""
-        others = dict(para or {})
-        recipe = others.pop("recipe", None)
-        if recipe is not None:
-            self.recipe = Recipe(**recipe)
-        super().load_other_parameter(others)
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As in torch, but a catalogue or width other than this model's is refused in one line (CheckpointError).
-
-        The state may be that of the dense embeddings or that of their codes.
-        """
-        saved = state_dict.get("item_embedding.shape")
-        if saved is None:
-            raise CheckpointError(f"the checkpoint holds no {type(self).__name__}: it has no such item embeddings")
-        n_items, width = saved.tolist()
-        if n_items != self.histories.n_items or width not in self.saved_widths():
-            raise CheckpointError(
-                f"the checkpoint holds {n_items} items of embedding_size {width}, but the data set has "
-                f"{self.histories.n_items} and embedding_size is {self.embedding_size}: it was trained on other data "
-                "or with other options"
-            )
-        return super().load_state_dict(state_dict, *args, **kwargs)
-
-    def saved_widths(self) -> list[int]:
-        """The widths that the item embeddings have at some time of a training."""
-        return [self.embedding_size]
 
     def memory_parts(self, config: Mapping[str, Any]) -> list[tuple[float, str]]:
         """What training needs memory for: bytes, and in words what needs and what reduces them."""

@@ -50,6 +50,13 @@ class ELSASAE(CodedEmbeddings):
                 f"k is {config['k']}, but must lie in [1, code_size], and code_size is {config['code_size']}"
             )
 
+    def recipe_in_words(self) -> str:
+        """As of ELSA, and the codes."""
+        return (
+            f"{super().recipe_in_words()}; then their codes of width {self.code_size} by a sparse autoencoder, with "
+            f"{self.k} non-zeros per item"
+        )
+
     def replace_item_embeddings(self, autoencoder: SparseAutoencoder, nonzeros: int | torch.Tensor) -> None:
         """As of CodedEmbeddings; from now on only the non-zeros are stored."""
         super().replace_item_embeddings(autoencoder, nonzeros)

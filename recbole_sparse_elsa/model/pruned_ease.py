@@ -29,7 +29,10 @@ _BYTES_PER_BLOCK_ENTRY = 32
 
 
 class PrunedEASE(TraditionalRecommender):
-    """EASE of whose item-item weights each row keeps the k of largest magnitude (method page, section 5).
+    """EASE of whose item-item weights only those of largest magnitude are kept, k an item (method page, section 5).
+
+    The paper keeps k of every row. With ``prune_by`` matrix, which ranks better at small sizes, they are the largest of
+    the whole matrix, so that rows have k on average.
 
     The scores of a user are ``x B``, so row ``i`` of ``B`` is what is stored for item ``i``: how it speaks for and
     against all the others. The weights are solved for in one dense items x items matrix, by Cholesky decomposition and
@@ -38,14 +41,15 @@ class PrunedEASE(TraditionalRecommender):
     Parameters
     ----------
     config : recbole.config.Config
-        Reads ``reg_weight``, ``k`` and ``solver_dtype``.
+        Reads ``reg_weight``, ``k``, ``prune_by`` and ``solver_dtype``.
     dataset : recbole.data.dataset.Dataset
         The training interactions.
 
     Attributes
     ----------
     item_weights : scipy.sparse.csr_matrix
-        ``B``: float32, shape ``(n_items - 1, n_items - 1)``, at most k non-zeros in a row; empty before training.
+        ``B``: float32, shape ``(n_items - 1, n_items - 1)``, at most k non-zeros in a row, or on average; empty before
+        training.
 
     Raises
     ------
@@ -59,6 +63,7 @@ class PrunedEASE(TraditionalRecommender):
         super().__init__(config, dataset)
         self.reg_weight = config["reg_weight"]
         self.k = config["k"]
+        self.prune_by = config["prune_by"]
         self.solver_dtype = np.dtype(config["solver_dtype"])
         n_items = self.interactions.shape[1]
         if self.k > n_items:
@@ -70,6 +75,8 @@ class PrunedEASE(TraditionalRecommender):
         """Refuse options that are not allowed (OptionError), before any data are loaded."""
         require_number("reg_weight", config["reg_weight"], above=0)
         require_whole_number("k", config["k"], at_least=1)
+        if config["prune_by"] not in ("row", "matrix"):
+            raise OptionError(f"prune_by is {config['prune_by']!r}, but must be row or matrix")
         if config["solver_dtype"] not in ("float32", "float64"):
             raise OptionError(f"solver_dtype is {config['solver_dtype']!r}, but must be float32 or float64")
 
@@ -84,7 +91,8 @@ class PrunedEASE(TraditionalRecommender):
         self._require_memory()
         matrix = _regularised_gram_matrix(self.interactions, self.reg_weight, self.solver_dtype, show_progress)
         _invert_in_place(matrix, self.reg_weight)
-        self.item_weights = _pruned_weights(matrix, self.k, show_progress)
+        prune = _pruned_by_row if self.prune_by == "row" else _pruned_by_matrix
+        self.item_weights = prune(matrix, self.k, show_progress)
         report = embedding_size_report(self._nonzeros_per_item(), self.item_weights.shape)
         logging.getLogger().info(f"item embeddings: {report}")
 
@@ -150,24 +158,53 @@ def _invert_in_place(matrix, reg_weight):
         )
 
 
-def _pruned_weights(inverse, k, show_progress):
-    """The k weights of largest magnitude of each row of ``B = I - P / diag(P)``, given the upper triangle of P."""
+def _weights_by_blocks(inverse, description, show_progress):
+    """Blocks of rows of ``B = I - P / diag(P)``, given the upper triangle of P; the diagonal is 0."""
     n_items = len(inverse)
-    k = min(k, n_items - 1)
     diagonal = np.diag(inverse).copy()
-    columns = np.empty((n_items, k), dtype=np.int32)
-    values = np.empty((n_items, k), dtype=np.float32)
-    for rows in _blocks(n_items, "Prune", show_progress):
+    for rows in _blocks(n_items, description, show_progress):
         weights = np.empty((rows.stop - rows.start, n_items), dtype=inverse.dtype)
         weights[:, : rows.start] = inverse[: rows.start, rows].T
         weights[:, rows.start :] = inverse[rows, rows.start :]
         own = weights[:, rows]  # here the lower triangle was not written by LAPACK
         own[:] = np.triu(own) + np.triu(own, 1).T
         weights /= -diagonal
+        weights[np.arange(len(weights)), np.arange(rows.start, rows.stop)] = 0.0  # an item never speaks for itself
+        yield rows, weights
+
+
+def _pruned_by_row(inverse, k, show_progress):
+    """The k weights of largest magnitude of each row."""
+    n_items = len(inverse)
+    k = min(k, n_items - 1)
+    columns = np.empty((n_items, k), dtype=np.int32)
+    values = np.empty((n_items, k), dtype=np.float32)
+    for rows, weights in _weights_by_blocks(inverse, "Prune", show_progress):
         magnitude = np.abs(weights)
-        magnitude[np.arange(len(magnitude)), np.arange(rows.start, rows.stop)] = -1.0  # an item never speaks for itself
+        magnitude[np.arange(len(magnitude)), np.arange(rows.start, rows.stop)] = -1.0
         kept = np.sort(np.argpartition(magnitude, n_items - k, axis=1)[:, n_items - k :], axis=1)
         columns[rows], values[rows] = kept, np.take_along_axis(weights, kept, axis=1)
     pruned = csr_matrix((values.reshape(-1), columns.reshape(-1), np.arange(n_items + 1) * k), shape=(n_items, n_items))
+    pruned.eliminate_zeros()
+    return pruned
+
+
+def _pruned_by_matrix(inverse, k, show_progress):
+    """The k n_items weights of largest magnitude of the matrix; of equal ones those of the first rows."""
+    n_items = len(inverse)
+    n_kept = min(k, n_items - 1) * n_items
+    magnitudes = np.empty(0, dtype=np.float32)
+    places = np.empty(0, dtype=np.int64)
+    values = np.empty(0, dtype=np.float32)
+    for rows, weights in _weights_by_blocks(inverse, "Prune", show_progress):
+        flat = weights.reshape(-1).astype(np.float32)
+        magnitudes = np.concatenate([magnitudes, np.abs(flat)])
+        places = np.concatenate([places, np.arange(len(flat)) + rows.start * n_items])
+        values = np.concatenate([values, flat])
+        if len(magnitudes) > n_kept:
+            kept = np.sort(np.argpartition(-magnitudes, n_kept - 1)[:n_kept])
+            magnitudes, places, values = magnitudes[kept], places[kept], values[kept]
+    row_of_place, columns = np.divmod(places, n_items)
+    pruned = csr_matrix((values, (row_of_place, columns)), shape=(n_items, n_items))
     pruned.eliminate_zeros()
     return pruned

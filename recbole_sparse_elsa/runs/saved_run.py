@@ -18,7 +18,7 @@ from recbole_sparse_elsa.options import derived_config
 from recbole_sparse_elsa.runs.training_run import Data, create_model, filter_data, split_data
 from recbole_sparse_elsa.training.checkpoint import read_checkpoint
 
-_INDEXED_MODELS = ("SparseELSA", "ELSASAE")
+_INDEXED_MODELS = ("SparseELSA", "SparseSLIM", "ELSASAE", "FineTunedELSASAE")
 _EMBEDDING = "item_embedding."
 
 
@@ -74,7 +74,7 @@ class SavedRun:
 
     @property
     def recipe(self) -> Recipe:
-        """What the model chose from its options and the data, of ELSA, SparseELSA and ELSASAE."""
+        """How the model was made, of those with item embeddings."""
         return Recipe.of_checkpoint(self._checkpoint)
 
     @property
@@ -130,11 +130,11 @@ class SavedRun:
 
     @cached_property
     def index(self) -> SparseIndex:
-        """A retrieval index of a SparseELSA or ELSASAE, with values in float32; see `make_index`."""
+        """A retrieval index of the model, with values in float32; see `make_index`."""
         return self.make_index()
 
     def make_index(self, encoding: str = "float32") -> SparseIndex:
-        """Make an index of a trained SparseELSA or ELSASAE.
+        """Make an index of a trained model with sparse item embeddings.
 
         Parameters
         ----------

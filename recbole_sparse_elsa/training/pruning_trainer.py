@@ -11,7 +11,6 @@ from recbole.config import Config
 from recbole.utils import set_color
 from torch import distributed, optim
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
 from recbole_sparse_elsa.core import PruningSchedule, embedding_size_report
 from recbole_sparse_elsa.errors import OptionError, TrainingError
@@ -56,6 +55,7 @@ class PruningTrainer(ResumingTrainer):
     def __init__(self, config: Config, model: Any) -> None:
         super().__init__(config, model)
         self._final_eval_step = self.eval_step
+        self._show_progress = False
         self._wrap_distributed()
 
     @staticmethod
@@ -100,8 +100,11 @@ class PruningTrainer(ResumingTrainer):
         users = self._user_batches(train_data)
         self._restore_random_state(users)
         self._saves = saved
+        self._show_progress = show_progress
+        if verbose:
+            self.logger.info(set_color(type(self.model).__name__, "blue") + f": {self.model.recipe_in_words()}")
         result = super().fit(users, valid_data, verbose, saved, show_progress, callback_fn)
-        result = self._complete(result, valid_data, show_progress)
+        result = self._complete(result, valid_data)
         self._remove_resume_point()
         layer = self.model.item_embedding
         has_scale = layer.item_scale is not None
@@ -109,13 +112,13 @@ class PruningTrainer(ResumingTrainer):
         self.logger.info(set_color("item embeddings", "blue") + f": {report}")
         return result
 
-    def _complete(self, result, valid_data, show_progress):
+    def _complete(self, result, valid_data):
         """What follows on the last epoch; ``result`` is what `fit` returns."""
         return result
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         self._save_resume_point(train_data, epoch_idx)
-        self._prune(epoch_idx, show_progress)
+        self._prune(epoch_idx)
         self._decay_learning_rate(epoch_idx)
         self._epoch, self._batches_done = epoch_idx, 0
         at_target = epoch_idx >= self.model.pruning_schedule.first_final_epoch
@@ -132,20 +135,11 @@ class PruningTrainer(ResumingTrainer):
         self.wandblogger.log_metrics({**size, "train_step": epoch_idx}, head="train")
         return loss
 
-    def _prune(self, epoch_idx, show_progress):
+    def _prune(self, epoch_idx):
         schedule, layer = self.model.pruning_schedule, self.model.item_embedding
         nonzeros = self.model.nonzeros_at(epoch_idx)
         restart = layer.initial_weight is not None
         if (layer.nonzeros() > nonzeros).any():
-            if self.model.code_size is not None and layer.is_whole:
-                if layer.is_compact:
-                    self._change_layer(layer.expand)
-                code_nonzeros = self.model.code_nonzeros_at(epoch_idx)
-                autoencoder = self._fit_autoencoder(code_nonzeros, show_progress)
-                # Moments were taken along the former dimensions.
-                self.optimizer.state.clear()
-                self._change_layer(lambda: self.model.replace_item_embeddings(autoencoder, code_nonzeros))
-                nonzeros = self.model.nonzeros_at(epoch_idx)
             if self._is_distributed:
                 # Machines that round otherwise would keep other entries.
                 distributed.broadcast(layer.weight.detach(), src=0)
@@ -157,35 +151,6 @@ class PruningTrainer(ResumingTrainer):
             layer.forget_initial_weight()
         if layer.is_compact != self._compact_is_due(layer):
             self._change_layer(layer.expand if layer.is_compact else layer.compress)
-
-    def _fit_autoencoder(self, nonzeros, show_progress):
-        """Fit an autoencoder to the present item embeddings, whose codes have so many non-zeros."""
-        embeddings = self.model.item_embedding().detach()
-        # A generator of its own: the result depends on the seed and the embeddings, not on what was drawn before.
-        generator = torch.Generator().manual_seed(self.config["seed"])
-        autoencoder = self.model.create_autoencoder(generator)
-        epochs = self.config["autoencoder_epochs"]
-        with tqdm(total=epochs, ncols=100, desc="Autoencoder", disable=not show_progress) as progress:
-
-            def after_epoch(epoch, loss):
-                self.tensorboard.add_scalar("Loss/Autoencoder", loss, epoch)
-                progress.update()
-
-            losses = autoencoder.fit(
-                embeddings,
-                nonzeros,
-                epochs=epochs,
-                batch_size=self.config["autoencoder_batch_size"],
-                learning_rate=self.config["autoencoder_learning_rate"],
-                generator=generator,
-                on_epoch=after_epoch,
-            )
-        if self._is_distributed:
-            # Machines that round otherwise would have other codes.
-            for parameter in autoencoder.parameters():
-                distributed.broadcast(parameter.detach(), src=0)
-        self.logger.info(f"sparse autoencoder: loss {losses[0]:.4f} in the first epoch, {losses[-1]:.4f} in the last")
-        return autoencoder
 
     def _decay_learning_rate(self, epoch_idx):
         """Let the learning rate fall from its full value to 0 over the last stage, along half a cosine."""

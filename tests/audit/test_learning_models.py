@@ -50,6 +50,7 @@ MODELS = {
     "ELSA": ({}, 0.98, False),
     "SparseELSA": ({"k": 8}, 0.95, False),
     "ELSASAE": ({"k": 4, "code_size": 16, "autoencoder_epochs": 50}, 0.9, False),
+    "FineTunedELSASAE": ({"k": 8, "code_size": 64, "autoencoder_epochs": 50}, 0.95, False),
 }
 
 #: General recommenders of RecBole that do not run, or not with all of their options, and why.

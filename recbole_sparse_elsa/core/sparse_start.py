@@ -61,8 +61,3 @@ def neighbour_start(
         sums, values, columns = (kept.gather(1, largest) for kept in (sums, values, columns))
     columns, order = columns.sort(dim=1)
     return columns, values.gather(1, order)
-
-
-def auto_k(k: int) -> int:
-    """What start_k auto stands for with this start: popular items need room to end with more than k non-zeros."""
-    return max(4 * k, 128)

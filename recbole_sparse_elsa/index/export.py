@@ -40,7 +40,9 @@ def write_parquet(index: SparseIndex, file: str) -> None:
     Raises
     ------
     OptionError
-        pyarrow is not installed, or the file cannot be written.
+        pyarrow is not installed.
+    OutputError
+        The file cannot be written.
     """
     _require("pyarrow", 'export to Parquet needs pyarrow; run: pip install "recbole_sparse_elsa[parquet]"')
     import pyarrow
@@ -65,10 +67,7 @@ def write_parquet(index: SparseIndex, file: str) -> None:
                 ]
                 writer.write_table(pyarrow.table(columns, schema=schema))
 
-    try:
-        write_file(file, write)
-    except OSError as error:
-        raise OptionError(f"output: {file} cannot be written: {error.strerror}") from None
+    write_file(file, write)
 
 
 def open_qdrant(url: str | None = None, path: str | None = None) -> QdrantClient:

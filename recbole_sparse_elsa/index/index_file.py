@@ -83,8 +83,10 @@ def write(
 
     Raises
     ------
+    OutputError
+        The file cannot be written.
     OptionError
-        The file cannot be written, or a token cannot be encoded.
+        A token cannot be encoded.
     """
     arrays = _arrays(encoded, item_tokens, popularity, item_scale)
     metadata = {
@@ -112,10 +114,7 @@ def write(
         for array in arrays.values():
             file.write(array.data)
 
-    try:
-        write_file(os.fspath(path), write_arrays)
-    except OSError as error:
-        raise OptionError(f"index file {path} cannot be written: {error.strerror}") from None
+    write_file(path, write_arrays)
 
 
 def _arrays(

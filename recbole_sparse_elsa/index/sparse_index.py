@@ -246,7 +246,7 @@ class SparseIndex:
 
         Raises
         ------
-        OptionError
+        OutputError
             The file cannot be written.
         """
         index_file.write(

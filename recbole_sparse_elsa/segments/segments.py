@@ -243,7 +243,7 @@ class Segments(Sequence[Segment]):
         Raises
         ------
         OptionError
-            The file cannot be written.
+            The file cannot be written (OutputError), or a text in it not be encoded.
         """
         tree = dataclasses.asdict(self.tree)
         tree = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in tree.items()}
@@ -254,11 +254,9 @@ class Segments(Sequence[Segment]):
             "n_segments": len(self),
         }
         try:
-            write_text(os.fspath(path), json.dumps({**start, **tree}, ensure_ascii=False) + "\n")
+            write_text(path, json.dumps({**start, **tree}, ensure_ascii=False) + "\n")
         except UnicodeEncodeError as error:
             raise OptionError(f"segments file {path}: {error.object[error.start]!r} is no text for UTF-8") from None
-        except OSError as error:
-            raise OptionError(f"segments file {path} cannot be written: {error.strerror}") from None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Segments:

@@ -159,7 +159,7 @@ def test_what_is_wrong_in_the_file_is_said_in_one_line_before_any_work(checkerbo
         (["leaderboard.yaml"], "OptionError: the following arguments are required: --output"),
         (
             ["leaderboard.yaml", "--output", "leaderboard.yaml"],
-            "OptionError: output: leaderboard.yaml cannot be made a folder",
+            "OutputError: output: leaderboard.yaml cannot be made a folder",
         ),
         (
             ["leaderboard.yaml", "--output", "out", "--jobs", "0"],

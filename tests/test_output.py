@@ -1,15 +1,20 @@
 """Files are written whole or not at all, nothing of others is touched, and two processes do not write the same one."""
 
+import logging
 import os
+import re
 import stat
 import subprocess
 import sys
 
 import pytest
+from conftest import make_config
+from recbole.utils import init_logger
 
 from recbole_sparse_elsa import output
 from recbole_sparse_elsa.__main__ import main
 from recbole_sparse_elsa.errors import OutputError
+from recbole_sparse_elsa.runs import run
 
 HOLD = """
 import sys, time
@@ -204,3 +209,43 @@ def test_a_data_set_has_a_name():
     with pytest.raises(SystemExit, match="^OptionError: output is /, which has no name; give a folder whose name"):
         main(["convert", "ratings.csv", "--output", "/"])
     assert not os.path.exists("/.inter")
+
+
+@pytest.mark.parametrize("folder", ["log", "log_tensorboard", "saved"])
+def test_a_run_says_before_it_reads_data_which_folder_it_cannot_write(folder, checkerboard, root_logger):
+    open(folder, "w").close()
+    with pytest.raises(OutputError, match=f"^[a-z_]+: {folder} cannot be made a folder: File exists$"):
+        run("EASE", checkerboard, options={"state": "ERROR"})
+
+
+RUN_LIMITED = """
+import resource, sys
+from recbole_sparse_elsa.commands import train
+resource.setrlimit(resource.RLIMIT_FSIZE, 2 * (int(sys.argv.pop(1)),))
+train.main("", sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    "limit, said",
+    [
+        (100, "OutputError: log: log cannot be written to: File too large\n"),
+        (5000, "OutputError: saved/SparseELSA-.*-resume.pth cannot be written: File too large\n"),
+    ],
+)
+def test_a_run_under_a_limit_on_the_size_of_files_ends_in_one_line(limit, said, checkerboard):
+    options = ["--embedding_size=256", "--k=8", "--epochs=5", "--stage_epochs=1", "--dataset=checkerboard"]
+    command = [sys.executable, "-c", RUN_LIMITED, str(limit), *options, "--show_progress=False", "--state=ERROR"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 1 and re.fullmatch(said, ended.stderr)
+    assert not any(name.endswith((".pth", ".tmp")) for name in os.listdir("saved" if os.path.isdir("saved") else "."))
+
+
+def test_a_log_that_cannot_be_written_any_more_is_said_once(checkerboard, root_logger, capsys):
+    init_logger(make_config(checkerboard, state="INFO"))
+    handler = next(handler for handler in root_logger.handlers if isinstance(handler, logging.FileHandler))
+    handler.setStream(open("/dev/full", "w"))
+    for line in ("one", "two"):
+        root_logger.info(line)
+    said = [line for line in capsys.readouterr().err.splitlines() if "INFO" not in line]
+    assert len(said) == 1 and said[0].startswith("No log from here on: ") and "No space left on device" in said[0]

@@ -25,6 +25,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from recbole_sparse_elsa.errors import OutputError, reason_of
@@ -119,9 +120,9 @@ def paragraph(template: str, **values: object) -> str:
 
 
 def write_csv(file: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows (mappings from column to value, all with the same columns)."""
+    """Write rows (mappings from column to value); what some rows lack stays empty there."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(chain(*rows))), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(file, text.getvalue())

@@ -32,6 +32,7 @@ import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import IndexFileError, OptionError
 from recbole_sparse_elsa.index import bit_packing
 from recbole_sparse_elsa.index.encoding import MOST_DIMENSIONS, EncodedRows, smallest_unsigned
+from recbole_sparse_elsa.options import require_regular_file
 from recbole_sparse_elsa.output import write_file
 
 FORMAT = "recbole_sparse_elsa index"
@@ -188,6 +189,7 @@ def read(path: str | os.PathLike[str], make: Callable[..., _Made]) -> _Made:
         The file is missing, cannot be read, is damaged, or is of another version of the format.
     """
     try:
+        require_regular_file(path)
         contents = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
     except (OSError, ValueError) as error:  # an empty file cannot be mapped
         reason = getattr(error, "strerror", None) or "it is empty"

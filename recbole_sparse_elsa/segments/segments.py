@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import OptionError, SegmentsFileError
-from recbole_sparse_elsa.options import require_whole_number
+from recbole_sparse_elsa.options import require_regular_file, require_whole_number
 from recbole_sparse_elsa.output import write_text
 
 FORMAT = "recbole_sparse_elsa segments"
@@ -268,6 +268,7 @@ class Segments(Sequence[Segment]):
             The file is missing, damaged, or of another version of the format.
         """
         try:
+            require_regular_file(path)
             with open(path, encoding="utf-8") as file:
                 content = json.load(file)
         except OSError as error:
@@ -339,6 +340,11 @@ def _list_of(name: str, kind: type | tuple[type, ...], values: Any, length: int 
     _require(isinstance(values, list) and length in (None, len(values)), f"{name} is wrong")
     # In JSON true and false are no numbers.
     _require(all(isinstance(value, kind) and not isinstance(value, bool) for value in values), f"{name} is wrong")
+    if kind is str:
+        try:
+            "".join(values).encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{name} has a text that UTF-8 cannot hold") from None
     return values
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from recbole_sparse_elsa.errors import CheckpointError
+from recbole_sparse_elsa.options import require_regular_file
 from recbole_sparse_elsa.output import write_file
 
 # What this process wrote it need not be warned of.
@@ -43,6 +44,7 @@ def read_checkpoint(
             f"Reading {path}: a checkpoint is a pickle, which can run code; it must be one you trust"
         )
     try:
+        require_regular_file(path)
         checkpoint = torch.load(path, map_location=map_location, weights_only=False)
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint {path} does not exist") from error

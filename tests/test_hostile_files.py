@@ -33,7 +33,7 @@ def refused(call, kind=UserError):
     "text, said",
     [
         ("models: {A: {model: EASE, options: {1: 2}}}", "models.A.options has the option 1: 2, but options have names"),
-        ("models: {A: {model: EASE, sizes: {1: [2]}}}", "has the option 1: 2"),
+        ("models: {A: {model: EASE, sizes: {1: [2]}}}", "has the option 1: [2]"),
         ("models: {A: {model: EASE, sizes: {a.b: [2]}}}", "unknown option a.b"),
         ("options: {1: 2}\nmodels: {A: {model: EASE}}", "options has the option 1: 2"),
         ("models: {A: {model: EASE}}\nbaseline: [A]", "baseline is ['A'], but must be one of the models: A"),

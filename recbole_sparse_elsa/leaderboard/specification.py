@@ -164,7 +164,8 @@ _Loader.add_implicit_resolver(
 def _specification(content):
     _require_keys("", content, {"datasets", "models"}, {"data_path", "seeds", "options", "baseline"})
     data_path = os.path.abspath(_require("data_path", content.get("data_path", "dataset"), str, "a folder"))
-    datasets = [_dataset(f"datasets[{i}]", entry) for i, entry in enumerate(_require_list("datasets", content["datasets"]))]
+    entries = _require_list("datasets", content["datasets"])
+    datasets = [_dataset(f"datasets[{i}]", entry) for i, entry in enumerate(entries)]
     _require_distinct("datasets", [dataset["name"] for dataset in datasets])
     seeds = _require_list("seeds", content["seeds"]) if "seeds" in content else _DEFAULT_SEEDS
     for seed in seeds:

@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import OptionError, SegmentsFileError
-from recbole_sparse_elsa.options import require_regular_file, require_whole_number
+from recbole_sparse_elsa.options import require_regular_file, require_whole_number, shown
 from recbole_sparse_elsa.output import write_text
 
 FORMAT = "recbole_sparse_elsa segments"
@@ -279,8 +279,8 @@ class Segments(Sequence[Segment]):
             raise SegmentsFileError(f"{path} is no segments file; sparse-elsa segments makes one")
         if content.get("format_version") != FORMAT_VERSION:
             raise SegmentsFileError(
-                f"segments file {path} has version {content.get('format_version')!r} of the format, written by "
-                f"recbole_sparse_elsa {content.get('package_version')!r}, but version {FORMAT_VERSION} is read here: "
+                f"segments file {path} has version {shown(content.get('format_version'))} of the format, written by "
+                f"recbole_sparse_elsa {shown(content.get('package_version'))}, but version {FORMAT_VERSION} is read here: "
                 "make it again"
             )
         try:

@@ -280,8 +280,8 @@ class Segments(Sequence[Segment]):
         if content.get("format_version") != FORMAT_VERSION:
             raise SegmentsFileError(
                 f"segments file {path} has version {shown(content.get('format_version'))} of the format, written by "
-                f"recbole_sparse_elsa {shown(content.get('package_version'))}, but version {FORMAT_VERSION} is read: make "
-                "it again"
+                f"recbole_sparse_elsa {shown(content.get('package_version'))}, but version "
+                f"{FORMAT_VERSION} is read here: make it again"
             )
         try:
             return cls(_checked_tree(content), content["n_segments"])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import recbole_sparse_elsa
-from recbole_sparse_elsa.errors import OptionError, UserError
+from recbole_sparse_elsa.errors import OptionError, said_in_one_line
 
 #: The commands with what they are for. Each is a module of `recbole_sparse_elsa.commands` with a function
 #: ``add_subcommand(subparsers)``, which sets the function that runs it as the default of ``run``. A module is imported
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     What a user can put right is printed as one line to stderr, and ends the process with status 1.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    try:
+    with said_in_one_line():
         parser = _parser(arguments[0] if arguments else None)
         if not arguments:
             parser.print_help()
@@ -54,8 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif others:
             parser.error(f"unrecognized arguments: {' '.join(others)}")
         options.run(options)
-    except UserError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
 
 
 def _parser(called: str | None) -> _Parser:

@@ -1,12 +1,29 @@
 """The errors that a user can mend; the command line prints each of them as one line."""
 
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
 
 class UserError(Exception):
-    """Base of the errors below: the message names what was given, and what is allowed or to be done instead."""
+    """Base of the errors below: the message names what was given, and what is allowed or to be done instead.
+
+    Characters that cannot be printed are escaped in it, since it may quote a file or an option of any content.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(str(message)))
 
 
 class OptionError(UserError, ValueError):
     """An option, or a combination of options, has a value that is not allowed."""
+
+
+class OutputError(OptionError):
+    """A file or folder cannot be written, or another process is writing it."""
 
 
 class DatasetError(UserError, ValueError):
@@ -27,3 +44,41 @@ class IndexFileError(UserError, RuntimeError):
 
 class SegmentsFileError(UserError, RuntimeError):
     """A segments file cannot be read, is damaged, or was written in another version of the format."""
+
+
+def printable(text: str) -> str:
+    """The text with every character escaped that cannot be printed, such as line ends and a terminal's commands."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def reason_of(error: OSError) -> str:
+    """Why the system refused, in its own words."""
+    return error.strerror or str(error) or type(error).__name__
+
+
+@contextlib.contextmanager
+def said_in_one_line() -> Iterator[None]:
+    """Print what a user can put right as one line to stderr, and end the process with status 1.
+
+    That is every UserError, and every OSError: what the system refuses to one of the libraries (a disk that is full, a
+    folder that is read-only) does not get better by a traceback.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except UserError as error:
+        _end(f"{type(error).__name__}: {error}")
+    except BrokenPipeError:  # of a pipe that reads no further, such as | head
+        _end(None)
+    except OSError as error:
+        files = " and ".join(str(file) for file in (error.filename, error.filename2) if file is not None)
+        _end(f"{type(error).__name__}: {printable(': '.join(filter(None, [files, reason_of(error)])))}")
+
+
+def _end(line: str | None) -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1 if line is None else line)

@@ -2,7 +2,10 @@
 
 import argparse
 import copy
+import errno
 import math
+import os
+import stat
 from typing import Any
 
 from recbole_sparse_elsa.errors import OptionError
@@ -61,6 +64,22 @@ def derived_config(config: Any, **changes: Any) -> Any:
     return derived
 
 
+def shown(value: object) -> str:
+    """The value as a message quotes it: cut if it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python writes, a list within lists
+        text = f"a {type(value).__name__} that is too long or too deep to be shown"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def require_regular_file(file: str | os.PathLike[str]) -> None:
+    """Raise OSError for a file that is missing, or is a pipe or device, of which reading might not end."""
+    mode = os.stat(file).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # what reads a folder says so itself
+        raise OSError(errno.EINVAL, "it is a pipe or a device, but must be a regular file", os.fspath(file))
+
+
 def read_tokens(name: str, file: str) -> list[str]:
     """The lines, without blank ones, of a file that an option names: a token on each.
 
@@ -70,6 +89,7 @@ def read_tokens(name: str, file: str) -> list[str]:
         The file cannot be read.
     """
     try:
+        require_regular_file(file)
         with open(file, encoding="utf-8") as opened:
             return [line.rstrip("\r\n") for line in opened if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

@@ -1,20 +1,39 @@
 """What a command leaves behind: files written whole or not at all, tables to read, CSV files, and plots.
 
-Every file that this package writes, it writes by `write_file`. Plots need the extra ``plot``.
+Every file that this package writes, it writes by `write_file`, and `reserve_file` and `reserve_folder` keep
+two commands from writing the same one at the same time. Plots need the extra ``plot``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import datetime
+import errno
+import hashlib
 import io
+import json
 import os
+import re
+import secrets
+import shutil
+import socket
+import stat
+import sys
+import tempfile
 import textwrap
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO
+from itertools import chain
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.errors import OutputError, reason_of
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open cannot be removed
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,33 +41,70 @@ if TYPE_CHECKING:
 
 
 def open_output(folder: str | os.PathLike[str], option: str = "output") -> None:
-    """Make the folder that an option, by default ``output``, names.
+    """Make the folder that an option, by default ``output``, names, and see that files can be written there.
 
     Raises
     ------
-    OptionError
+    OutputError
         It cannot be made or written to.
     """
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
-        raise OptionError(f"{option}: {folder} cannot be made a folder: {error.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise OptionError(f"{option}: {folder} cannot be written to")
+        raise OutputError(f"{option}: {folder} cannot be made a folder: {reason_of(error)}") from None
+    try:
+        _try_to_write_in(os.fspath(folder))
+    except OSError as error:
+        raise OutputError(f"{option}: {folder} cannot be written to: {reason_of(error)}") from None
 
 
-def require_writable(file: str | os.PathLike[str], option: str = "output") -> None:
-    """Raise OptionError, before any long work, unless the file that an option names can be written."""
-    folder = os.path.dirname(os.path.abspath(file))
-    if not os.path.isdir(folder) or not os.access(folder, os.W_OK) or os.path.isdir(file):
-        raise OptionError(f"{option}: {file} cannot be written; give a file in a folder that exists")
+@contextlib.contextmanager
+def reserve_folder(folder: str | os.PathLike[str], option: str = "output") -> Iterator[None]:
+    """Make the folder that an option names (see `open_output`), and keep it to this process for a while.
+
+    The lock is the system's, and dies with the process.
+
+    Raises
+    ------
+    OutputError
+        It cannot be made or written to, or another process has it, which is named.
+    """
+    open_output(folder, option)
+    with _locked(os.path.join(folder, ".sparse-elsa.lock"), f"{option}: {folder}"):
+        yield
 
 
-def require_folder_of(file: str | os.PathLike[str], option: str = "output") -> None:
-    """Raise OptionError, before any long work, unless the folder of the file that an option names can be written to."""
-    folder = os.path.dirname(os.path.abspath(file))
-    if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-        raise OptionError(f"{option}: folder {folder} does not exist or cannot be written to")
+@contextlib.contextmanager
+def reserve_file(file: str | os.PathLike[str] | None, option: str = "output") -> Iterator[None]:
+    """See that the file that an option names can be written, and keep it to this process for a while.
+
+    The lock is the system's, of a file beside it, and dies with the process. What is no regular file, such as a pipe,
+    is not locked; None, where there is no file, does nothing.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written, or another process has it, which is named.
+    """
+    if file is None:
+        yield
+        return
+    try:
+        target = _target(file)
+        if target is not None:
+            _try_to_write_in(os.path.dirname(target))
+    except OSError as error:
+        raise OutputError(
+            f"{option}: {file} cannot be written: {reason_of(error)}; give a file in a folder that exists"
+        ) from None
+    if target is None:
+        yield
+        return
+    folder, name = os.path.split(target)
+    if len(os.fsencode(name)) > 200:  # with more around it no file system would take it
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    with _locked(os.path.join(folder, f".{name}.sparse-elsa.lock"), f"{option}: {file}"):
+        yield
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -64,9 +120,9 @@ def paragraph(template: str, **values: object) -> str:
 
 
 def write_csv(file: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows (mappings from column to value, all with the same columns)."""
+    """Write rows (mappings from column to value); what some rows lack stays empty there."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(chain(*rows))), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(file, text.getvalue())
@@ -78,24 +134,270 @@ def write_text(file: str | os.PathLike[str], text: str) -> None:
 
 
 def write_file(file: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
-    """Write a file whole or not at all: ``write`` gets a temporary binary file, which is then renamed to ``file``."""
-    with written_whole(file) as temporary, open(temporary, "wb") as opened:
-        write(opened)
+    """Write a file whole or not at all.
+
+    A temporary file in the same folder, where a rename cannot fail half-way, gets the contents and is then renamed. Of
+    a file that is replaced the permissions stay; a symbolic link stays, and what it leads to is replaced. What is no
+    regular file, such as a pipe or /dev/null, is never replaced, but written to.
+
+    Parameters
+    ----------
+    file : str or os.PathLike
+        The file.
+    write : callable
+        Gets the temporary binary file.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written; what was there before is still there.
+    """
+    refused: list[OSError] = []
+    own: list[BaseException] = []
+
+    def write_noting(opened: BinaryIO) -> None:
+        try:
+            write(opened)
+        except BaseException as error:
+            own.append(error)
+            raise
+
+    try:
+        target = _target(file)
+        if target is None:
+            _write_to_what_is_no_file(os.fspath(file), write_noting, refused)
+            return
+        with _temporary_file(os.path.dirname(target)) as (temporary, descriptor):
+            with _Noting(descriptor, refused) as raw, io.BufferedWriter(raw, 2**20) as opened:
+                write_noting(opened)
+            if refused:  # and a library went on all the same
+                raise refused[0]
+            _take_permissions(target, temporary)
+            os.replace(temporary, target)
+    except Exception as error:
+        # What libraries raise may only follow from what the system refused; what else ``write`` raises is its own.
+        reason = refused[0] if refused else error
+        is_own = error in own and not refused and getattr(error, "errno", None) not in _NO_ROOM
+        if not isinstance(reason, OSError) or is_own:
+            raise
+        raise OutputError(f"{file} cannot be written: {reason_of(reason)}") from None
+
+
+# What only writing can meet.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What the names of temporary files begin and end with, so that the next run knows them.
+_TEMPORARY = re.compile(r"sparse-elsa-[0-9a-f]{16}\.tmp")
+# Those of version 0.1.0, of checkpoints, which have names like no others.
+_TEMPORARY_CHECKPOINT = re.compile(r".+-\w{3}-\d\d-\d{4}_\d\d-\d\d-\d\d-[0-9a-f]{6}(-resume)?\.pth\.[0-9a-f]{6}\.tmp")
+_SECONDS_OF_A_WRITE = 600
+_PROBE = bytes(4096)
+
+
+class _Noting(io.FileIO):
+    """A file that is written to, and notes what the system refuses: libraries tell only of what followed from it."""
+
+    def __init__(self, descriptor: int, refused: list[OSError]) -> None:
+        super().__init__(descriptor, "wb")
+        self._refused = refused
+
+    def write(self, contents: Any) -> int:
+        with self._noting():
+            return super().write(contents)
+
+    def close(self) -> None:
+        with self._noting():  # some network file systems tell only then that the disk is full
+            super().close()
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._refused.append(error)
+            raise
 
 
 @contextlib.contextmanager
-def written_whole(file: str | os.PathLike[str], mark: str = "") -> Iterator[str]:
-    """The name of a temporary file to write, which is then renamed to ``file``, or removed after an error.
+def _temporary_file(folder: str) -> Iterator[tuple[str, int]]:
+    """A new file that is locked while it is written, by its name and a descriptor to close; removed unless renamed."""
+    _remove_leftovers(folder)
+    while True:
+        name = os.path.join(folder, f"sparse-elsa-{secrets.token_hex(8)}.tmp")
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        kept = os.dup(descriptor)  # holds the lock until the file has its name
+        try:
+            if _lock(kept, wait=True) and not _is_still(kept, name):  # another run took it for a leftover
+                os.close(descriptor)
+                continue
+            yield name, descriptor
+            return
+        finally:
+            os.close(kept)
+            with contextlib.suppress(OSError):
+                os.remove(name)
 
-    It lies in the same folder, where a rename cannot fail half-way; a ``mark`` tells it from those of others.
+
+def _lock(descriptor: int, wait: bool) -> bool:
+    """Lock an open file until it is closed, or its process dies; False where that cannot be had."""
+    if fcntl is None:
+        return True
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        return True
+    return False
+
+
+def _is_still(descriptor: int, name: str) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(descriptor), os.lstat(name))
+    return False
+
+
+def _remove_leftovers(folder: str) -> None:
+    """Remove what runs that were killed have left in a folder: files of our names that nobody has locked."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _TEMPORARY.fullmatch(entry.name) or _LOCK.fullmatch(entry.name):
+                _remove_if_free(entry.path)
+            elif _TEMPORARY_CHECKPOINT.fullmatch(entry.name):
+                # They were not locked.
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime > _SECONDS_OF_A_WRITE:
+                    _remove_if_free(entry.path)
+
+
+def _remove_if_free(name: str) -> None:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(name, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        try:
+            is_free = stat.S_ISREG(os.fstat(descriptor).st_mode) and _lock(descriptor, wait=False)
+            if is_free and fcntl is not None and _is_still(descriptor, name):
+                os.remove(name)
+        finally:
+            os.close(descriptor)
+        if fcntl is None:
+            os.remove(name)
+
+
+def _try_to_write_in(folder: str) -> None:
+    """Raise OSError where a file cannot be written in a folder."""
+    with _temporary_file(folder) as (_, descriptor), open(descriptor, "wb") as opened:
+        opened.write(_PROBE)
+
+
+def _target(file: str | os.PathLike[str]) -> str | None:
+    """The file itself, behind all symbolic links; None for what is to be written to, such as a pipe.
+
+    Raises
+    ------
+    OSError
+        There is a folder, a block device or a file that must not be written.
     """
-    temporary = f"{os.fspath(file)}{mark}.tmp"
+    path = os.path.abspath(file)
+    if _open_file(path) is not None:
+        return None
     try:
-        yield temporary
-        os.replace(temporary, file)
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        target = os.path.realpath(path)
+        if not os.path.isdir(os.path.dirname(target)):
+            raise
+        return target
+    if stat.S_ISCHR(mode) or stat.S_ISFIFO(mode):
+        return None
+    if not stat.S_ISREG(mode):
+        wrong = errno.EISDIR if stat.S_ISDIR(mode) else errno.EPERM
+        raise OSError(wrong, os.strerror(wrong), path)
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    return os.path.realpath(path)
+
+
+def _open_file(path: str) -> str | None:
+    """Where a path such as /dev/stdout leads among the files that a process has open; None for other paths."""
+    for _ in range(40):  # more links than Linux follows
+        folder = os.path.realpath(os.path.dirname(path))
+        if re.fullmatch(r"/proc/\d+/(task/\d+/)?fd", folder):
+            return os.path.join(folder, os.path.basename(path))
+        if not os.path.islink(path):
+            return None
+        path = os.path.join(folder, os.readlink(path))
+    return None
+
+
+def _write_to_what_is_no_file(
+    file: str, write: Callable[[BinaryIO], object], refused: list[OSError]
+) -> None:
+    # What writes may go back and forth in a file, and may fail half-way.
+    with tempfile.SpooledTemporaryFile(2**24) as contents:
+        write(cast(BinaryIO, contents))
+        contents.seek(0)
+        descriptor = _open_what_is_no_file(file)
+        with _Noting(descriptor, refused) as raw, io.BufferedWriter(raw) as opened:
+            shutil.copyfileobj(contents, opened)
+
+
+def _open_what_is_no_file(file: str) -> int:
+    opened = _open_file(os.path.abspath(file))
+    if opened is not None and os.path.dirname(opened) == f"/proc/{os.getpid()}/fd":
+        # Of a file that the standard output was led to, what is there already stays, and more may follow.
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        return os.dup(int(os.path.basename(opened)))
+    return os.open(file, os.O_WRONLY | os.O_APPEND)
+
+
+def _take_permissions(target: str, temporary: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        old = os.stat(target)
+        with contextlib.suppress(OSError, AttributeError):  # others' files, Windows
+            os.chown(temporary, old.st_uid, old.st_gid)
+        os.chmod(temporary, stat.S_IMODE(old.st_mode))
+
+
+# The names of locks.
+_LOCK = re.compile(r"\.(.+\.)?sparse-elsa\.lock")
+_held: set[str] = set()
+
+
+@contextlib.contextmanager
+def _locked(name: str, what: str) -> Iterator[None]:
+    """Hold a lock, which this process may hold already; its file says who does, and is removed at the end."""
+    import filelock
+
+    name = os.path.realpath(name)
+    if name in _held:
+        yield
+        return
+    lock = filelock.FileLock(name)
+    try:
+        lock.acquire(timeout=0.3)  # a lock that is just being given up is removed, and made again
+    except filelock.Timeout:
+        raise OutputError(f"{what} is in use by {_holder(name)}; wait until it ends, or give another one") from None
+    except OSError as error:
+        raise OutputError(f"{what} cannot be locked: {reason_of(error)}") from None
+    _held.add(name)
+    try:
+        since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
+        # Not by write_file, which would replace the file that is locked.
+        with contextlib.suppress(OSError), open(name, "w", encoding="utf-8") as opened:
+            json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": since}, opened)
+        yield
     finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+        # Before it is released: then whoever waits for it sees that it is gone.
+        with contextlib.suppress(OSError):
+            os.remove(name)
+        _held.discard(name)
+        lock.release()
+
+
+def _holder(name: str) -> str:
+    """Who has a lock, as far as it is known."""
+    try:
+        with open(name, encoding="utf-8") as opened:
+            said = json.loads(opened.read(1000))
+        return f"process {said['pid']:d} on {said['host']:.100}, since {said['since']:.40}"
+    except (OSError, ValueError, TypeError, KeyError):  # it was taken just now, or is about to be removed
+        return "another process"
 
 
 def matplotlib_is_installed() -> bool:

@@ -301,7 +301,7 @@ def test_wrong_options_are_refused_in_one_line_before_any_work(arguments, error)
     with pytest.raises(SystemExit) as refused:
         main(arguments)
     # Python prints such a code to stderr and ends with status 1.
-    assert re.match(f"OptionError: {error}", refused.value.code)
+    assert re.match(f"(Option|Output)Error: {error}", refused.value.code)
     assert "\n" not in refused.value.code
     assert os.listdir() == ["file"]
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recbole_sparse_elsa.errors import CheckpointError
+from recbole_sparse_elsa.errors import CheckpointError, OutputError
 from recbole_sparse_elsa.training.checkpoint import read_checkpoint, write_checkpoint
 
 STATE = {"config": {"model": "BPR"}, "state_dict": {"weight": torch.arange(6.0).reshape(2, 3)}}
@@ -87,9 +87,8 @@ class Unknown:
 
 
 def _fail_half_way(state, file, **kwargs):
-    with open(file, "wb") as stream:
-        stream.write(b"half of")
-    raise OSError("No space left on device")
+    file.write(b"half of")
+    raise OSError(28, "No space left on device")
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -98,7 +97,7 @@ def test_failed_write_leaves_the_folder_as_it_was(tmp_path, monkeypatch, exists)
     if exists:
         write_checkpoint(STATE, path)
     monkeypatch.setattr(torch, "save", _fail_half_way)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OutputError, match="BPR.pth cannot be written: No space left on device$"):
         write_checkpoint({**STATE, "config": None}, path)
     assert [file.name for file in tmp_path.iterdir()] == (["BPR.pth"] if exists else [])
     if exists:

@@ -467,7 +467,7 @@ def test_what_a_user_can_mend_is_said_in_one_line(checkerboard):
         ([checkpoint, "--host", "no such host"], "OptionError: host is no such host, which is no known name"),
         ([checkpoint, "--results", "none.csv"], "OptionError: none.csv was not found"),
         ([checkpoint, "--segments", "none.json"], "SegmentsFileError: segments file none.json cannot be read"),
-        ([checkpoint, "--export", "a file"], "OptionError: export: a file cannot be made a folder"),
+        ([checkpoint, "--export", "a file"], "OutputError: export: a file cannot be made a folder"),
         ([checkpoint, "--export", "out", "--users", "0"], "OptionError: users is 0"),
         ([checkpoint, "--export", "out", "--data_path", "none"], "DatasetError: data set checkerboard"),
         ([dense, "--export", "out"], f"CheckpointError: checkpoint {dense} holds model ELSA, but must hold SparseELSA"),

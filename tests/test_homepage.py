@@ -242,7 +242,7 @@ def test_the_command_knows_the_users_of_a_checkpoint(checkerboard, capsys):
         ([], "OptionError: one of the arguments --items --user is required"),
         (["--items", "a1", "--rows", "0"], "OptionError: rows is 0"),
         (["--items", "a1", "--n_segments", "4"], "OptionError: n_segments is 4, but there can be at most 3"),
-        (["--items", "a1", "--output", "nowhere/page.html"], "OptionError: output: nowhere/page.html cannot be"),
+        (["--items", "a1", "--output", "nowhere/page.html"], "OutputError: output: nowhere/page.html cannot be"),
     ],
 )
 def test_the_command_says_what_is_wrong(files, options, error):

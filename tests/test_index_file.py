@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -229,6 +230,11 @@ def _change(header, data, name, place, value):
     return header, bytes(changed)
 
 
+def _of_a_later_version(header, data):
+    header["__metadata__"].update(package_version="\x1b[2J\n", format_version="5")
+    return header, data
+
+
 @pytest.mark.parametrize(
     "change, said",
     [
@@ -249,6 +255,7 @@ def _change(header, data, name, place, value):
         (lambda header, data: (header["values"].update(shape=[-18]) or header, data), "is no size"),
         (lambda header, data: (header["values"].update(shape=18) or header, data), "does not describe values"),
         (lambda header, data: (header["columns"].update(data_offsets=[0, 18]) or header, data), "not where"),
+        (_of_a_later_version, r"recbole_sparse_elsa \x1b[2J\n wrote it in version 5"),
         (lambda header, data: (header["__metadata__"].update(scales_input="1") or header, data), "scales_input is '1'"),
         (lambda header, data: (header.pop("tokens") and header, data), "not those of an index"),
         (lambda header, data: (header.update(more=header["tokens"]) or header, data), "not those of an index"),
@@ -276,6 +283,29 @@ def test_wrong_contents_with_the_right_checksum(change, said):
 def test_wrong_int4_contents_with_the_right_checksum(change, said):
     contents = file_of(*change(*header_of(saved(encoding="int4"))))
     assert said in error_of(contents)
+
+
+@pytest.mark.parametrize("checksum", ['"\\ud800"', "null", "[1]", '"x"'])
+def test_a_checksum_that_is_none(checksum):
+    contents = saved()
+    start = 8 + int.from_bytes(contents[:8], "little")
+    text = re.sub(rb'"sha256": "\w*"', b'"sha256": ' + checksum.encode().replace(b"\\", b"\\\\"), contents[8:start])
+    assert "its checksum (SHA-256) is " in error_of(len(text).to_bytes(8, "little") + text + contents[start:])
+
+
+@pytest.mark.parametrize("n_items, embedding_size, density", [(4, 2**20, 1.0), (8000, 1024, 1.0), (200_000, 64, 0.01)])
+def test_memory_is_bounded_by_the_size_of_the_file(n_items, embedding_size, density):
+    rows = csr_matrix(np.random.default_rng(0).random((n_items, embedding_size), dtype=np.float32) * 0.5 + 0.5)
+    if density < 1:
+        rows.data[np.random.default_rng(1).random(rows.nnz) > density] = 0
+    SparseIndex(rows, list(map(str, range(n_items))), encoding="int4").save("an.index")
+    tracemalloc.start()
+    try:
+        SparseIndex.load("an.index")
+        used = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert used < 60 * os.path.getsize("an.index") + 100e6
 
 
 def test_deeply_nested_header():

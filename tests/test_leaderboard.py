@@ -19,6 +19,8 @@ from conftest import prepare, write_interactions
 
 from recbole_sparse_elsa.__main__ import main
 from recbole_sparse_elsa.evaluation.per_user import evaluate_per_user
+from recbole_sparse_elsa.leaderboard.read_results import VERSIONS
+from recbole_sparse_elsa.leaderboard.results import read_result
 from recbole_sparse_elsa.leaderboard.specification import read_specification
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -159,7 +161,7 @@ def test_what_is_wrong_in_the_file_is_said_in_one_line_before_any_work(checkerbo
         (["leaderboard.yaml"], "OptionError: the following arguments are required: --output"),
         (
             ["leaderboard.yaml", "--output", "leaderboard.yaml"],
-            "OptionError: output: leaderboard.yaml cannot be made a folder",
+            "OutputError: output: leaderboard.yaml cannot be made a folder",
         ),
         (
             ["leaderboard.yaml", "--output", "out", "--jobs", "0"],
@@ -452,12 +454,49 @@ def test_each_cell_has_its_metrics_per_user(runs):
             assert per_user[row["metric"]].mean() == pytest.approx(float(row["value"]), abs=1e-9)
 
 
-def test_a_damaged_result_is_named(checkerboard):
-    cell, _ = cells_of()
-    os.makedirs(f"out/cells/{cell.id}")
-    open(f"out/cells/{cell.id}/result.json", "w").close()
-    with pytest.raises(SystemExit, match="OptionError: .*result.json is damaged: remove it"):
-        main(["leaderboard", "leaderboard.yaml", "--output", "out"])
+RESULT = {
+    **{"valid": {"ndcg@10": 0.5}, "test": {"ndcg@10": 0.5, "itemcoverage@10": 1}, "train_seconds": 1.0},
+    **{"evaluation_seconds": 1, "peak_memory_bytes": None, "bytes_per_item": None},
+    **dict.fromkeys(VERSIONS, "1"),
+}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", "{}", "1", "null", '"test"', "[" * 100_000, "9" * 5000, "\ud800", '{"test": 1e999}'),
+        *(json.dumps({key: value for key, value in RESULT.items() if key != left_out}) for left_out in RESULT),
+        *(json.dumps({**RESULT, key: value}) for key in RESULT for value in ([], {"a": {}}, True)),
+        *(json.dumps({**RESULT, "test": value}) for value in ({}, {"ndcg@10": "0.5"}, {"ndcg@10": None})),
+    ],
+)
+def test_a_damaged_result_is_not_finished_and_said_in_one_line(checkerboard, content, capsys):
+    cell = cells_of()[0]
+    os.makedirs(f"out/{cell.id}")
+    with open(f"out/{cell.id}/result.json", "w", encoding="utf-8", errors="surrogatepass") as file:
+        file.write(content)
+    assert read_result("out", cell) is None
+    said = capsys.readouterr().out
+    assert said.startswith(f"{cell} is trained again: ") and said.index("\n") == len(said) - 1
+
+
+def test_damaged_metrics_of_users_are_not_finished_either(checkerboard, capsys):
+    cell = cells_of()[0]
+    os.makedirs(f"out/{cell.id}")
+    file = f"out/{cell.id}/per_user.parquet"
+    json.dump(RESULT, open(f"out/{cell.id}/result.json", "w"))
+    assert read_result("out", cell) == RESULT
+    pandas.DataFrame({"user": ["a"], "ndcg@10": [0.5]}).to_parquet(file)
+    assert read_result("out", cell) == RESULT
+    assert capsys.readouterr().out == ""
+    whole = open(file, "rb").read()
+    pandas.DataFrame({"user": ["a"], "ndcg@10": ["x"]}).to_parquet(file)
+    wrong = open(file, "rb").read()
+    for content in (b"", b"PAR1", whole[:-9], whole[: len(whole) // 2], whole[:9] + whole[40:], wrong):
+        with open(file, "wb") as opened:
+            opened.write(content)
+        assert read_result("out", cell) is None
+        assert f"is trained again: {file} is damaged: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("file", sorted(glob.glob(os.path.join(TOP, "configs", "leaderboard", "*.yaml"))))

@@ -12,7 +12,7 @@ from recbole.data import create_dataset
 from recbole.quick_start import load_data_and_model, quick_start, run_recbole
 from recbole.trainer import Trainer
 
-from recbole_sparse_elsa.errors import CheckpointError
+from recbole_sparse_elsa.errors import CheckpointError, OutputError
 from recbole_sparse_elsa.plugin.repairs import checkpoints
 from recbole_sparse_elsa.training.checkpoint import read_checkpoint, write_checkpoint
 
@@ -132,13 +132,12 @@ def test_a_failed_save_keeps_the_best_model(checkerboard, monkeypatch):
     run.trainer._save_checkpoint(3)
 
     def fail_half_way(state, file, **kwargs):
-        with open(file, "wb") as stream:
-            stream.write(b"half of")
-        raise OSError("No space left on device")
+        file.write(b"half of")
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", fail_half_way)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(OutputError, match="cannot be written: No space"):
             run.trainer._save_checkpoint(4)
     assert glob.glob("saved/*") == [run.trainer.saved_model_file]
     assert read_checkpoint(run.trainer.saved_model_file)["epoch"] == 3

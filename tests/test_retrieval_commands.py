@@ -90,7 +90,7 @@ def test_options_of_recommend(capsys):
     "arguments, said",
     [
         (["index", "none.pth", "--output", "an.index"], "CheckpointError: checkpoint none.pth does not exist"),
-        (["index", "none.pth", "--output", "nowhere/an.index"], "OptionError: output: nowhere/an.index"),
+        (["index", "none.pth", "--output", "nowhere/an.index"], "OutputError: output: nowhere/an.index"),
         (["index", "none.pth", "--output", "o", "--encoding", "int2"], "OptionError: argument --encoding"),
         (["recommend", "none.index", "a"], "IndexFileError: index file none.index cannot be read"),
         (["recommend", "an.index", "a"], "OptionError: the index has no item of the history of this user"),
@@ -98,7 +98,7 @@ def test_options_of_recommend(capsys):
         (["recommend", "an.index", "item 1", "--n", "0"], "OptionError: n is 0, but must be a whole number"),
         (["recommend", "an.index", "a", "--if-unknown", "popular"], "OptionError: if_unknown is popular, but this"),
         (["recommend", "an.index", "a", "--allow", "none.txt"], "OptionError: allow: none.txt cannot be read"),
-        (["recommend", "an.index", "a", "--output", "no/a.csv"], "OptionError: output: no/a.csv"),
+        (["recommend", "an.index", "a", "--output", "no/a.csv"], "OutputError: output: no/a.csv"),
         (["export", "an.index"], "OptionError: output is missing"),
         (["export", "none.index", "--output", "a.parquet"], "IndexFileError: index file none.index"),
         (["export", "an.index", "--to", "qdrant", "--collection", "a"], "OptionError: to is qdrant, which needs"),

@@ -282,7 +282,7 @@ def test_a_saved_file_loads_the_same_segments():
     first = open("s.json", "rb").read()
     loaded.save("s.json")
     assert open("s.json", "rb").read() == first
-    with pytest.raises(OptionError, match="segments file nowhere/s.json cannot be written: No such file"):
+    with pytest.raises(OptionError, match="^nowhere/s.json cannot be written: No such file"):
         segments.save("nowhere/s.json")
 
 
@@ -405,7 +405,7 @@ def test_the_command_on_an_index_file_without_metadata(capsys):
         (["mine.index", "--min_size", "0"], "OptionError: min_size is 0"),
         (["mine.index", "--min_size", "1", "--item_file", "nowhere.item"], "DatasetError: item file nowhere.item"),
         (["mine.index", "--min_size", "1", "--term_fields", "genre"], "OptionError: term_fields are given, but"),
-        (["mine.index", "--output", "nowhere/s.json"], "OptionError: output: folder .*nowhere does not exist"),
+        (["mine.index", "--output", "nowhere/s.json"], "OutputError: output: nowhere/s.json cannot be written: No"),
     ],
 )
 def test_the_command_says_what_is_wrong_and_writes_nothing(options, error):

@@ -153,6 +153,11 @@ def test_items_that_the_index_does_not_have(small):
     assert "east" in small and "south" not in small and small.position("west") == 3
 
 
+def test_popularity_may_be_whole_numbers_as_floats():
+    index = SparseIndex(csr_matrix(np.eye(2)), ["a", "b"], popularity=np.array([1.0, 2.0**53]))
+    assert index.popularity.dtype == np.int64 and index.popularity.tolist() == [1, 2**53]
+
+
 def test_popular_items_need_their_popularity():
     index = SparseIndex(csr_matrix(np.eye(2)), ["a", "b"])
     with pytest.raises(OptionError, match="made without the popularity"):
@@ -178,6 +183,9 @@ def test_popular_items_need_their_popularity():
         ),
         (csr_matrix(np.eye(2)), {"popularity": [1, -1]}, "popularity must be 2 whole numbers of at least 0"),
         (csr_matrix(np.eye(2)), {"popularity": [1.5, 1]}, "popularity must be"),
+        (csr_matrix(np.eye(2)), {"popularity": [float("nan"), 1]}, "popularity must be"),
+        (csr_matrix(np.eye(2)), {"popularity": [1e30, 1]}, "popularity must be"),
+        (csr_matrix(np.eye(2)), {"popularity": np.array([2**64 - 1, 1], dtype=np.uint64)}, "popularity must be"),
         (csr_matrix(np.eye(2)), {"popularity": [1, 2, 3]}, "popularity must be"),
     ],
 )
@@ -282,15 +290,15 @@ def test_recommends_what_dense_matrices_give(data):
     n=st.sampled_from([1, 5, 20]),
     n_nonzeros=st.integers(1, 8),
     mask_history=st.booleans(),
-    is_scaled=st.booleans(),
+    spread=st.sampled_from([None, 0, 0.5, 3]),
     scales_input=st.booleans(),
 )
 def test_posting_lists_give_what_scoring_every_item_gives(
-    seed, n, n_nonzeros, mask_history, is_scaled, scales_input
+    seed, n, n_nonzeros, mask_history, spread, scales_input
 ):
     rng = np.random.default_rng(seed)
     rows, names = item_embeddings(3000, 500, n_nonzeros, rng), [str(position) for position in range(3000)]
-    scales = rng.uniform(0.2, 1, 3000) if is_scaled else None
+    scales = None if spread is None else np.exp(rng.normal(0, spread, 3000)).clip(1e-4, 6e4)
     index = SparseIndex(rows, names, item_scale=scales, scales_input=scales_input)
     history = rng.choice(index.item_tokens, rng.integers(1, 30))
     expected = index.recommend(history, n, mask_history=mask_history)

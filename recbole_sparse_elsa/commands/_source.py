@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def open_source(path: str, data_path: str | None = None) -> Source:
         The file, or the checkpoint's data set, cannot be read.
     """
     # Torch writes checkpoints as zip archives, which no index file is.
-    if not path.endswith(".pth") and not zipfile.is_zipfile(path):
+    if not path.endswith(".pth") and not (os.path.isfile(path) and zipfile.is_zipfile(path)):
         return IndexFile(path, SparseIndex.load(path))
     from recbole_sparse_elsa.runs import SavedRun
 

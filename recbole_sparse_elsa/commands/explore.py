@@ -66,13 +66,10 @@ def run(options: argparse.Namespace) -> None:
     accuracy = _accuracy(options)
     segments = None if options.segments is None else Segments.load(options.segments)
     if options.export is not None:
-        output.open_output(options.export, "export")
-        explorer = _explorer(options, segments, accuracy)
         file = os.path.join(options.export, "index.html")
-        try:
+        with output.reserve_folder(options.export, "export"):
+            explorer = _explorer(options, segments, accuracy)
             output.write_text(file, static_page_html(explorer))
-        except OSError as error:
-            raise OptionError(f"export: {file} cannot be written: {error.strerror}") from None
         print(f"Written: {file} ({os.path.getsize(file) / 1e6:.2g} MB, {len(explorer.example_users)} users)")
         return
     with ExplorerServer(options.host, options.port) as server:

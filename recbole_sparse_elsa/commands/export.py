@@ -39,14 +39,15 @@ def run(options: argparse.Namespace) -> None:
     IndexFileError
         The index file cannot be used.
     OptionError
-        An option is missing or not allowed, a library is not installed, or Qdrant refuses.
+        An option is missing or not allowed, a library is not installed, the file cannot be written or is in use
+        (OutputError), or Qdrant refuses.
     """
     require_whole_number("batch-size", options.batch_size, at_least=1)
     if options.to == "parquet":
         if options.output is None:
             raise OptionError("output is missing: give the Parquet file to write")
-        output.require_writable(options.output)
-        export.write_parquet(SparseIndex.load(options.index), options.output)
+        with output.reserve_file(options.output):
+            export.write_parquet(SparseIndex.load(options.index), options.output)
         print(f"Written: {options.output}")
         return
     if options.collection is None or (options.url is None) == (options.path is None):

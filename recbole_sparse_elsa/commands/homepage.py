@@ -7,7 +7,6 @@ from typing import Any
 
 from recbole_sparse_elsa import output
 from recbole_sparse_elsa.commands._source import add_source_arguments, open_source
-from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.options import add_whole_number_options, require_whole_number
 from recbole_sparse_elsa.segments import Segments, homepage, homepage_html
 from recbole_sparse_elsa.segments.homepage import ROW_ORDERS
@@ -43,12 +42,18 @@ def run(options: argparse.Namespace) -> None:
     Raises
     ------
     OptionError
-        An option is not allowed, the user is not known, or none of the items is.
+        An option is not allowed, the user is not known, none of the items is, or the file cannot be written or is in
+        use (OutputError).
     SegmentsFileError, IndexFileError, CheckpointError, DatasetError
         A file cannot be read.
     """
     for name in ("rows", "items_per_row"):
         require_whole_number(name, getattr(options, name), at_least=1)
+    with output.reserve_file(options.output):
+        _make(options)
+
+
+def _make(options: argparse.Namespace) -> None:
     segments = Segments.load(options.segments)
     if options.n_segments is not None:
         segments = segments.cut(options.n_segments)
@@ -69,8 +74,5 @@ def run(options: argparse.Namespace) -> None:
     print(output.markdown_table(rows) if rows else "No row: no segment has an item left that the model scores above 0")
     if options.output is not None:
         title = "Homepage" if options.user is None else f"Homepage of user {options.user}"
-        try:
-            output.write_text(options.output, homepage_html(page, title))
-        except OSError as error:
-            raise OptionError(f"output: {options.output} cannot be written: {error.strerror}") from None
+        output.write_text(options.output, homepage_html(page, title))
         print(f"Written: {options.output}")

@@ -38,14 +38,14 @@ def run(options: argparse.Namespace) -> None:
     ------
     CheckpointError, DatasetError
         See `SavedRun.make_index`.
-    OptionError
-        The file cannot be written.
+    OutputError
+        The file cannot be written, or another process is writing it.
     """
-    output.require_writable(options.output)
-    from recbole_sparse_elsa.runs import SavedRun  # torch, after the first check
+    with output.reserve_file(options.output):
+        from recbole_sparse_elsa.runs import SavedRun  # torch, after the first check
 
-    index = SavedRun(options.checkpoint, options.data_path).make_index(options.encoding)
-    index.save(options.output)
+        index = SavedRun(options.checkpoint, options.data_path).make_index(options.encoding)
+        index.save(options.output)
     n_bytes = os.path.getsize(options.output)
     row = {
         "items": f"{index.n_items:,}",

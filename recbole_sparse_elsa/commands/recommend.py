@@ -50,8 +50,11 @@ def run(options: argparse.Namespace) -> None:
     OptionError
         See `SparseIndex.recommend`; or a file cannot be read or written.
     """
-    if options.output is not None:
-        output.require_writable(options.output)
+    with output.reserve_file(options.output):
+        _recommend(options)
+
+
+def _recommend(options: argparse.Namespace) -> None:
     allow, block = (
         None if file is None else read_tokens(name, file)
         for name, file in (("allow", options.allow), ("block", options.block))

@@ -47,14 +47,18 @@ def run(options: argparse.Namespace) -> None:
     Raises
     ------
     OptionError
-        An option is not allowed.
+        An option is not allowed, or the file cannot be written or is in use (OutputError).
     IndexFileError, CheckpointError, DatasetError
         A file cannot be read.
     """
     require_whole_number("min_size", options.min_size, at_least=1)
     if options.n_segments is not None:
         require_whole_number("n_segments", options.n_segments, at_least=1)
-    output.require_folder_of(options.output)
+    with output.reserve_file(options.output):
+        _segment(options)
+
+
+def _segment(options: argparse.Namespace) -> None:
     source = open_source(options.source, options.data_path)
     index, item_file = source.index, options.item_file or source.item_file
     if item_file is None and options.term_fields:

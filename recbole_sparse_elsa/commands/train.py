@@ -6,12 +6,11 @@ Every option of RecBole is given as ``--option=value``; see the README for those
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import recbole_sparse_elsa
-from recbole_sparse_elsa.errors import UserError
+from recbole_sparse_elsa.errors import said_in_one_line
 
 
 def add_subcommand(subparsers: Any) -> None:
@@ -79,7 +78,5 @@ def main(description: str | None, arguments: Sequence[str] | None = None) -> Non
     parser.add_argument("--version", action="version", version=recbole_sparse_elsa.__version__)
     options, others = parser.parse_known_args(arguments)
     options.others = others
-    try:
+    with said_in_one_line():
         run(options)
-    except UserError as error:
-        sys.exit(f"{type(error).__name__}: {error}")

@@ -71,12 +71,14 @@ def convert(sources: Sequence[str], folder: str, overwrite: bool = False) -> Con
     Raises
     ------
     OptionError
-        A source does not exist, or the output exists already or cannot be written.
+        A source does not exist, or the output exists already, has no name or cannot be written (OutputError).
     DatasetError
         A source is not of a known kind, or damaged.
     """
     folder = os.path.normpath(folder)
     name = os.path.basename(os.path.abspath(folder))
+    if not name:
+        raise OptionError(f"output is {folder}, which has no name; give a folder whose name the data set is to have")
     inter_file, item_file = (os.path.join(folder, f"{name}.{suffix}") for suffix in ("inter", "item"))
     existing = [file for file in (inter_file, item_file) if os.path.exists(file)]
     if existing and not overwrite:
@@ -84,7 +86,7 @@ def convert(sources: Sequence[str], folder: str, overwrite: bool = False) -> Con
     files = _source_files(sources)
     raw_format = _common_format(files)
     item_text = item_file_text(os.path.dirname(files[0]), raw_format)
-    with _output_folder(folder):
+    with _output_folder(folder), output.reserve_folder(folder):
         counts = _write_interactions(inter_file, files, raw_format)
         if item_text is not None:
             output.write_text(item_file, item_text)
@@ -124,22 +126,19 @@ def _output_folder(folder: str) -> Iterator[None]:
 
     Raises
     ------
-    OptionError
+    OutputError
         It cannot be made or written to.
     """
     missing, parent = list[str](), os.path.abspath(folder)
     while not os.path.exists(parent):
         missing.append(parent)
         parent = os.path.dirname(parent)
-    output.open_output(folder)
     try:
         yield
-    except BaseException as error:
+    except BaseException:
         for made in missing:
             with contextlib.suppress(OSError):
                 os.rmdir(made)
-        if isinstance(error, OSError):
-            raise OptionError(f"output: {folder} cannot be written to: {error.strerror}") from None
         raise
 
 

@@ -216,7 +216,7 @@ class JsonReviews:
         """Whether a file that begins with this line has this form."""
         try:
             review = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         return isinstance(review, dict) and all(column.name in review for column in self.columns)
 
@@ -229,7 +229,7 @@ class JsonReviews:
                 continue
             try:
                 review = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise text.error(f"not a whole JSON object: {_shown(line)}") from None
             try:
                 user, item, rating, timestamp = (review[name] for name in names)
@@ -239,6 +239,11 @@ class JsonReviews:
             row = (user, item, str(rating), str(timestamp))
             if not (isinstance(user, str) and isinstance(item, str) and match("\n".join(row))):
                 raise text.error(self._problem(review))
+            if not (user.isascii() and item.isascii()):
+                try:
+                    f"{user}{item}".encode()
+                except UnicodeEncodeError:
+                    raise text.error(f"an id is no text that UTF-8 can hold: {_shown(line)}") from None
             yield row if self.to_seconds is None else (*row[:3], self.to_seconds(row[3]))
 
     def _problem(self, review: Mapping[str, Any]) -> str:

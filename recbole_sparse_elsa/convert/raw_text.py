@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import gzip
 import io
 import os
@@ -12,12 +13,15 @@ from collections.abc import Callable, Generator, Iterator
 from typing import IO, Any
 
 from recbole_sparse_elsa.errors import DatasetError
+from recbole_sparse_elsa.options import require_regular_file
 
 _ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _ARCHIVE_MEMBERS = "mv_*.txt"
 _GZIP_MAGIC = b"\x1f\x8b"
 _DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError)
 _LINES_PER_UPDATE = 10_000
+# Far above what any of the publishers has in a line, and little to hold.
+_LONGEST_LINE = 2**24
 
 
 class RawText:
@@ -42,8 +46,11 @@ class RawText:
 
     def __iter__(self) -> Iterator[str]:
         try:
-            for number, line in enumerate(self._text, 1):
+            lines = iter(functools.partial(self._text.readline, _LONGEST_LINE + 1), "")
+            for number, line in enumerate(lines, 1):
                 self.number = number
+                if len(line) > _LONGEST_LINE:
+                    raise self.error(f"it is longer than {_LONGEST_LINE:,} characters")
                 if number % _LINES_PER_UPDATE == 0:
                     self._update_progress()
                 yield line
@@ -79,6 +86,7 @@ def read_texts(path: str, progress: Any) -> Generator[RawText, None, None]:
     """
     read_before = progress.n
     try:
+        require_regular_file(path)
         raw = open(path, "rb")
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from None

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recbole_sparse_elsa.errors import DatasetError
+from recbole_sparse_elsa.options import require_regular_file
 
 TYPES = ("token", "token_seq", "float", "float_seq")
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -62,6 +63,7 @@ def read_header(path: str | os.PathLike, separator: str = "\t", encoding: str | 
         The file cannot be read, or its first line is not a header.
     """
     try:
+        require_regular_file(path)
         with open(path, "rb") as file:
             line = file.readline()
     except OSError as error:
@@ -106,6 +108,7 @@ def read_atomic_file(
     """
     encoding = encoding or "utf-8"
     try:
+        require_regular_file(path)
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:

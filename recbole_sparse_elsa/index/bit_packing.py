@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from recbole_sparse_elsa.index.encoding import row_chunks, smallest_unsigned
 from recbole_sparse_elsa.value_types import VALUE_TYPES, place_bits
 
 _ROWS_PER_BLOCK = 2**14
@@ -34,7 +35,10 @@ def unpack_values(packed: np.ndarray, n_values: int) -> np.ndarray:
     """
     if len(packed) != (n_values + 1) // 2:
         raise ValueError("the rows do not have as many values as there are")
-    values = np.stack([packed >> 4, packed & 15], axis=1).ravel()[:n_values].astype(np.int8) - np.int8(_LARGEST)
+    values = np.empty(2 * len(packed), dtype=np.int8)
+    np.subtract(packed >> 4, _LARGEST, out=values[::2], casting="unsafe")
+    np.subtract(packed & 15, _LARGEST, out=values[1::2], casting="unsafe")
+    values = values[:n_values]
     if (values > _LARGEST).any():
         raise ValueError(f"a value is beyond {_LARGEST}")
     return values
@@ -71,7 +75,7 @@ def pack_columns(columns: np.ndarray, row_lengths: np.ndarray, embedding_size: i
 
 
 def unpack_columns(packed: np.ndarray, row_lengths: np.ndarray, embedding_size: int) -> np.ndarray:
-    """The reverse of `pack_columns`: uint32.
+    """The reverse of `pack_columns`: of the smallest unsigned type that holds them.
 
     Raises
     ------
@@ -84,19 +88,39 @@ def unpack_columns(packed: np.ndarray, row_lengths: np.ndarray, embedding_size: 
         n_bytes += _n_bytes(upper.sum() + (lengths * lower).sum())
     if n_bytes != len(packed):
         raise ValueError("the columns do not take as many bits as there are")
-    columns, first = [np.empty(0, dtype=np.uint32)], 0
+    columns = np.empty(row_lengths.sum(), dtype=smallest_unsigned(max(embedding_size - 1, 0)))
+    first, n_done = 0, 0
     for lengths in _blocks(row_lengths):
-        block = _Block(lengths, embedding_size)
-        bits = np.unpackbits(packed[first : first + block.n_bytes])
-        first += block.n_bytes
-        places = np.flatnonzero(bits[: block.n_upper_bits])
-        if len(places) != len(block.lower_bits) or not ((places >= block.upper_starts) & (places < block.ends)).all():
-            raise ValueError("a row does not have as many columns as values")
-        numbers = (places - block.upper_starts - block.shifts) << block.lower_bits
-        for bit, entries in block.lower_parts():
-            numbers[entries] += bits[block.lower_starts[entries] + bit].astype(np.int64) << bit
-        columns.append(numbers.astype(np.uint32))
-    return np.concatenate(columns)
+        lower, upper = place_bits(lengths, embedding_size)
+        uppers, lowers = (np.concatenate([[0], np.cumsum(x)]) for x in (upper, lengths * lower))
+        lowers += uppers[-1]
+        n_bytes = _n_bytes(lowers[-1])
+        of_block = packed[first : first + n_bytes]
+        first += n_bytes
+        # A block may be as large as the file: it is taken apart by a few rows at a time.
+        for rows in row_chunks(uppers + lowers - lowers[0]):
+            ends = [(starts[rows.start], starts[rows.stop]) for starts in (uppers, lowers)]
+            bits = np.concatenate([_bits(of_block, start, end) for start, end in ends])
+            numbers = _columns_of(_Block(lengths[rows], embedding_size), bits)
+            columns[n_done : n_done + len(numbers)] = numbers
+            n_done += len(numbers)
+    return columns
+
+
+def _columns_of(block: _Block, bits: np.ndarray) -> np.ndarray:
+    places = np.flatnonzero(bits[: block.n_upper_bits])
+    if len(places) != len(block.lower_bits) or not ((places >= block.upper_starts) & (places < block.ends)).all():
+        raise ValueError("a row does not have as many columns as values")
+    numbers = (places - block.upper_starts - block.shifts) << block.lower_bits
+    for bit, entries in block.lower_parts():
+        numbers[entries] += bits[block.lower_starts[entries] + bit].astype(np.int64) << bit
+    return numbers
+
+
+def _bits(packed: np.ndarray, start: int, end: int) -> np.ndarray:
+    """The bits from ``start`` to ``end``, one a byte."""
+    first = start // 8
+    return np.unpackbits(packed[first : _n_bytes(end)])[start - 8 * first : end - 8 * first]
 
 
 class _Block:
@@ -107,7 +131,7 @@ class _Block:
     lower_bits, upper_starts, ends, lower_starts, shifts : numpy.ndarray
         int64, one for each column: how many lower bits it has, where the row's upper parts begin and end, where its
         lower bits begin, and how far its place among the upper parts lies beyond its upper part.
-    n_upper_bits, n_bits, n_bytes : int
+    n_upper_bits, n_bits : int
         Of the block.
     """
 
@@ -120,7 +144,6 @@ class _Block:
         self.n_upper_bits = int(upper.sum())
         self.lower_starts = self.n_upper_bits + self.lower_bits.cumsum() - self.lower_bits
         self.n_bits = self.n_upper_bits + int(self.lower_bits.sum())
-        self.n_bytes = _n_bytes(self.n_bits)
 
     def lower_parts(self) -> Iterator[tuple[int, np.ndarray]]:
         """Each place of a lower bit, counted from the lowest, and the columns that have it."""

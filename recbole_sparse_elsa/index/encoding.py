@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from recbole_sparse_elsa.value_types import VALUE_TYPES, in_steps
 
 # A user's vector has a number for each, and the posting lists 32: a small file must not ask for more memory than that.
 MOST_DIMENSIONS = 2**20
+_ENTRIES_OF_A_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,12 @@ class EncodedRows:
 
     def have_a_norm(self) -> bool:
         """Whether every row that has an entry can be scaled to norm 1, or, as float32, is so already."""
-        norms = _norms(self.values, self.row_pointers)
-        return bool((np.abs(norms - 1) < 1e-3).all() if self.encoding == "float32" else (norms > 0).all())
+        for rows in row_chunks(self.row_pointers):
+            pointers = self.row_pointers[rows.start : rows.stop + 1]
+            norms = _norms(self.values[pointers[0] : pointers[-1]], pointers - pointers[0])
+            if not ((np.abs(norms - 1) < 1e-3).all() if self.encoding == "float32" else (norms > 0).all()):
+                return False
+        return True
 
     def decode(self, rows: np.ndarray | None = None) -> csr_matrix:
         """The item embeddings, or some of them: float32, shape ``(n_rows, embedding_size)``, rows of norm 1.
@@ -126,6 +132,16 @@ def entries_of(rows: np.ndarray, row_pointers: np.ndarray) -> tuple[np.ndarray, 
     pointers = np.zeros(len(lengths) + 1, dtype=np.int64)
     lengths.cumsum(out=pointers[1:])
     return np.arange(pointers[-1]) + np.repeat(starts - pointers[:-1], lengths), pointers
+
+
+def row_chunks(row_pointers: np.ndarray) -> Iterator[slice]:
+    """Rows, a few at a time: together of at most a million entries, or a single row."""
+    start, n_rows = 0, len(row_pointers) - 1
+    while start < n_rows:
+        stop = int(np.searchsorted(row_pointers, row_pointers[start] + _ENTRIES_OF_A_CHUNK, side="right")) - 1
+        stop = min(max(stop, start + 1), start + _ENTRIES_OF_A_CHUNK, n_rows)
+        yield slice(start, stop)
+        start = stop
 
 
 def smallest_unsigned(largest: int) -> np.dtype:

@@ -40,7 +40,9 @@ def write_parquet(index: SparseIndex, file: str) -> None:
     Raises
     ------
     OptionError
-        pyarrow is not installed, or the file cannot be written.
+        pyarrow is not installed.
+    OutputError
+        The file cannot be written.
     """
     _require("pyarrow", 'export to Parquet needs pyarrow; run: pip install "recbole_sparse_elsa[parquet]"')
     import pyarrow
@@ -65,10 +67,7 @@ def write_parquet(index: SparseIndex, file: str) -> None:
                 ]
                 writer.write_table(pyarrow.table(columns, schema=schema))
 
-    try:
-        write_file(file, write)
-    except OSError as error:
-        raise OptionError(f"output: {file} cannot be written: {error.strerror}") from None
+    write_file(file, write)
 
 
 def open_qdrant(url: str | None = None, path: str | None = None) -> QdrantClient:
@@ -85,13 +84,17 @@ def open_qdrant(url: str | None = None, path: str | None = None) -> QdrantClient
     Raises
     ------
     OptionError
-        qdrant-client is not installed, or the folder is in use.
+        qdrant-client is not installed, the address is none, or the folder is in use.
     """
     _require("qdrant_client", 'Qdrant needs its client; run: pip install "recbole_sparse_elsa[qdrant]"')
     from qdrant_client import QdrantClient
 
     if url is not None:
-        return QdrantClient(url=url, api_key=os.environ.get("QDRANT_API_KEY"))
+        try:
+            return QdrantClient(url=url, api_key=os.environ.get("QDRANT_API_KEY"))
+        except Exception as error:  # the client's errors have no common base
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise OptionError(f"url is {url}, but must be an address such as http://localhost:6333: {reason}") from None
     try:
         return QdrantClient(path=path)
     except (RuntimeError, OSError) as error:

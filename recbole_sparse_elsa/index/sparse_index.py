@@ -239,14 +239,18 @@ class SparseIndex:
 
     @cached_property
     def _posting_lists(self) -> PostingLists:
-        return PostingLists(self.scored_rows(), self._own_parts)
+        # They need weights of 1 at most. A power of two divides all scores without rounding.
+        largest = 2.0 ** np.ceil(np.log2(np.max(self._scales)))
+        rows = self.scored_rows()
+        rows.data = rows.data / np.float32(largest)
+        return PostingLists(rows, self._own_parts / np.float32(largest))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index as one file, whole or not at all; see `recbole_sparse_elsa.index.index_file`.
 
         Raises
         ------
-        OptionError
+        OutputError
             The file cannot be written.
         """
         index_file.write(
@@ -564,7 +568,11 @@ def _first_repeated(tokens: Iterable[str]) -> str:
 
 def _counts(popularity: Any, n_items: int) -> np.ndarray:
     counts = np.asarray(popularity)
-    if counts.shape != (n_items,) or counts.dtype.kind not in "iu" or (counts < 0).any():
+    # Whole numbers as pandas gives them where some were missing before.
+    if counts.dtype.kind == "f" and ((counts == np.floor(counts)) & (np.abs(counts) < 2.0**63)).all():
+        counts = counts.astype(np.int64)
+    most = np.iinfo(np.int64).max
+    if counts.shape != (n_items,) or counts.dtype.kind not in "iu" or ((counts < 0) | (counts > most)).any():
         raise OptionError(f"popularity must be {n_items} whole numbers of at least 0, one for each item")
     return counts.astype(np.int64)
 

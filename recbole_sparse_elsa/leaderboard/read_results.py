@@ -12,6 +12,7 @@ import pandas
 from recbole.evaluator.register import smaller_metrics
 
 from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.options import require_regular_file
 
 VERSIONS = ("python", "torch", "numpy", "scipy", "pandas", "recbole", "recbole_sparse_elsa")
 _COLUMNS = (
@@ -46,6 +47,7 @@ def read_results(file: str | os.PathLike[str]) -> pandas.DataFrame:
         metric of one cell.
     """
     try:
+        require_regular_file(file)
         # Everything is text at first, so that a label such as "NA" or "1.0" stays what it is.
         rows = pandas.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
     except FileNotFoundError:
@@ -60,6 +62,8 @@ def read_results(file: str | os.PathLike[str]) -> pandas.DataFrame:
         raise OptionError(f"{file} has no test results: no row of phase test has a value")
     for column, convert in (("seed", int), ("value", float), ("bytes_per_item", _float_or_nan), ("config", _config)):
         rows[column] = _converted(file, rows[column], convert)
+    if "users" in rows:
+        rows["users"] = _converted(file, rows["users"], _users)
     twice = rows[rows.duplicated(_KEY)]
     if len(twice):
         raise OptionError(f"{file} has two rows of test results for {dict(twice[_KEY].iloc[0])}")
@@ -78,7 +82,7 @@ def _converted(
         try:
             results[text] = convert(text)
         except ValueError:
-            raise OptionError(f"{file} has {text!r} in column {texts.name}, which cannot be read") from None
+            raise OptionError(f"{file} has {text!r:.80} in column {texts.name}, which cannot be read") from None
     return texts.map(results)
 
 
@@ -87,16 +91,23 @@ def _float_or_nan(text: str) -> float:
 
 
 def _config(text: str) -> dict[str, Any]:
-    config = json.loads(text)
-    if not isinstance(config, dict):
+    try:
+        config = json.loads(text)
+    except RecursionError:
+        raise ValueError from None
+    if not isinstance(config, dict) or not isinstance(config.get("eval_args") or {}, dict):
         raise ValueError
     return config
+
+
+def _users(text: str) -> str:
+    return text and str(int(text))
 
 
 def pruned_width(config: Mapping[str, Any]) -> int | None:
     """The ``embedding_size`` of a model that is pruned: a number, or None where the data decided (auto)."""
     width = config.get("embedding_size") if config.get("pruning_schedule") else None
-    return None if width == "auto" else width
+    return width if isinstance(width, int) else None
 
 
 def _whole_number(number: float) -> str:

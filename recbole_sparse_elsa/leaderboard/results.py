@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from recbole_sparse_elsa import output
-from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.errors import printable, reason_of
+from recbole_sparse_elsa.leaderboard.read_results import VERSIONS
 from recbole_sparse_elsa.leaderboard.specification import Cell
+from recbole_sparse_elsa.leaderboard.user_metrics import read_user_metrics
 
 _OF_THE_EVALUATION = ("protocol", "valid_users", "test_users")
+_MAY_BE_UNKNOWN = ("peak_memory_bytes", "bytes_per_item")
 _MEASURED = ("train_seconds", "evaluation_seconds", "peak_memory_bytes", "bytes_per_item")
 
 
 def read_result(folder: str, cell: Cell) -> dict[str, Any] | None:
     """What a finished cell has measured, or None where the cell is not finished.
+
+    A cell whose files are damaged is not finished: it is trained again, which one line says.
 
     Parameters
     ----------
@@ -24,20 +29,64 @@ def read_result(folder: str, cell: Cell) -> dict[str, Any] | None:
         That of all cells.
     cell : Cell
         The cell.
-
-    Raises
-    ------
-    OptionError
-        The file is damaged.
     """
     file = os.path.join(folder, cell.id, "result.json")
     try:
         with open(file, encoding="utf-8") as opened:
-            return json.load(opened)
+            result = json.load(opened)
+        _require_result(result)
+        per_user = os.path.join(folder, cell.id, "per_user.parquet")
+        if os.path.exists(per_user):  # who does without it gets no significance tests
+            file = per_user
+            _require_user_metrics(file, result["test"])
     except FileNotFoundError:
         return None
-    except ValueError:
-        raise OptionError(f"{file} is damaged: remove it, and the cell is trained again") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else str(error)
+        print(printable(f"{cell} is trained again: {file} is damaged: {reason:.200}"))
+        return None
+    return result
+
+
+def _require_result(result: Any) -> None:
+    """Raise ValueError unless this has the parts of a result, each of its type."""
+    if not isinstance(result, dict):
+        raise ValueError("it is no mapping")
+    for name in ("valid", "test"):
+        metrics = result.get(name)
+        if not isinstance(metrics, dict) or not all(map(_is_number, metrics.values())):
+            raise ValueError(f"{name} is no mapping of metrics to numbers")
+    if not result["test"]:
+        raise ValueError("test has no metric")
+    for name in _MEASURED:
+        value = result.get(name)
+        if not _is_number(value) and not (name in _MAY_BE_UNKNOWN and name in result and value is None):
+            raise ValueError(f"{name} is no number")
+    for name in (*VERSIONS, "protocol"):
+        if not isinstance(result.get(name, "" if name == "protocol" else None), str):
+            raise ValueError(f"{name} is no text")
+    for name in ("valid_users", "test_users"):
+        if not isinstance(result.get(name), (int, type(None))):
+            raise ValueError(f"{name} is no whole number")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _require_user_metrics(file: str, metrics: Iterable[str]) -> None:
+    """Raise ValueError unless a file holds users, and numbers where it has one of these metrics."""
+    try:
+        per_user = read_user_metrics(file)
+    except ImportError:
+        return
+    except Exception as error:  # pyarrow's errors of damaged files are of many types
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+    if "user" not in per_user:
+        raise ValueError("it has no users")
+    for metric in set(per_user) & set(metrics):
+        if per_user[metric].dtype.kind not in "fiu":
+            raise ValueError(f"{metric} is no number")
 
 
 def write_results(file: str, finished: Sequence[tuple[Cell, Mapping[str, Any]]]) -> None:

@@ -14,7 +14,7 @@ from recbole_sparse_elsa import output
 from recbole_sparse_elsa.errors import OptionError, TrainingError
 from recbole_sparse_elsa.leaderboard.parallel import run_cells
 from recbole_sparse_elsa.leaderboard.results import read_result, write_results
-from recbole_sparse_elsa.leaderboard.specification import Cell, read_specification
+from recbole_sparse_elsa.leaderboard.specification import Cell, Specification, read_specification
 from recbole_sparse_elsa.leaderboard.write_report import write_report
 from recbole_sparse_elsa.options import require_whole_number
 
@@ -40,7 +40,8 @@ def run_leaderboard(file: str, folder: str, jobs: int = 1, threads: int | None =
     Raises
     ------
     OptionError
-        The file or an argument is not allowed; nothing has been trained yet.
+        The file or an argument is not allowed, or the folder cannot be written to or is in use by another process
+        (OutputError); nothing has been trained yet.
     DatasetError
         A data set cannot be found.
     TrainingError
@@ -56,8 +57,12 @@ def run_leaderboard(file: str, folder: str, jobs: int = 1, threads: int | None =
             'pip install "recbole_sparse_elsa[leaderboard]"'
         )
     specification = read_specification(file)
+    with output.reserve_folder(folder):
+        _train_and_report(specification, folder, jobs, threads, backend)
+
+
+def _train_and_report(specification: Specification, folder: str, jobs: int, threads: int, backend: str) -> None:
     cells = specification.cells
-    output.open_output(folder)
     results_csv, folder_of_cells = os.path.join(folder, "results.csv"), os.path.join(folder, "cells")
     # Cells of the same options under two labels are trained once.
     results = {cell.id: read_result(folder_of_cells, cell) for cell in cells}

@@ -14,7 +14,7 @@ from recbole.config import Config
 
 import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import OptionError, UserError
-from recbole_sparse_elsa.options import require_whole_number
+from recbole_sparse_elsa.options import require_regular_file, require_whole_number, shown
 from recbole_sparse_elsa.plugin.policy_options import all_options, describe_unknown_option, known_options
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line
 
@@ -131,14 +131,17 @@ def read_yaml(file: str | os.PathLike[str]) -> dict[str, Any]:
         It cannot be read, is not YAML, has a key twice, or holds something other than a mapping.
     """
     try:
+        require_regular_file(file)
         with open(file, encoding="utf-8") as opened:
             content = yaml.load(opened, Loader=_Loader)
     except OSError as error:
         raise OptionError(f"{file} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"{file} is not a YAML file: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError) as error:  # of wrong dates and tags
+        raise OptionError(f"{file} is not a YAML file: {' '.join(str(error).split()):.500}") from None
+    except RecursionError:
+        raise OptionError(f"{file} is not read: its lists or mappings are nested too deep") from None
     if not isinstance(content, dict):
-        raise OptionError(f"{file} must hold a mapping of keys to values, but holds {_shown(content)}")
+        raise OptionError(f"{file} must hold a mapping of keys to values, but holds {shown(content)}")
     return content
 
 
@@ -161,9 +164,10 @@ _Loader.add_implicit_resolver(
 def _specification(content):
     _require_keys("", content, {"datasets", "models"}, {"data_path", "seeds", "options", "baseline"})
     data_path = os.path.abspath(_require("data_path", content.get("data_path", "dataset"), str, "a folder"))
-    datasets = [_dataset(f"datasets[{i}]", entry) for i, entry in enumerate(_require_list("datasets", content))]
+    entries = _require_list("datasets", content["datasets"])
+    datasets = [_dataset(f"datasets[{i}]", entry) for i, entry in enumerate(entries)]
     _require_distinct("datasets", [dataset["name"] for dataset in datasets])
-    seeds = _require_list("seeds", content) if "seeds" in content else _DEFAULT_SEEDS
+    seeds = _require_list("seeds", content["seeds"]) if "seeds" in content else _DEFAULT_SEEDS
     for seed in seeds:
         require_whole_number("seeds", seed, at_least=0)
     _require_distinct("seeds", seeds)
@@ -174,8 +178,8 @@ def _specification(content):
     names = {dataset["name"] for dataset in datasets}
     models = {str(label): _model(f"models.{label}", entry, names) for label, entry in models.items()}
     baseline = content.get("baseline")
-    if baseline is not None and baseline not in models:
-        raise OptionError(f"baseline is {_shown(baseline)}, but must be one of the models: {', '.join(models)}")
+    if baseline is not None and (not isinstance(baseline, str) or baseline not in models):
+        raise OptionError(f"baseline is {shown(baseline)}, but must be one of the models: {', '.join(models)}")
     return Specification(baseline, _plan(data_path, datasets, seeds, options, models))
 
 
@@ -186,7 +190,7 @@ def _dataset(place, entry):
     _require_keys(place, entry, {"name"}, {"config", "config_files"})
     name = _require(f"{place}.name", entry["name"], str, "the name of a data set")
     options = {}
-    for file in _require_list(f"{place}.config_files", entry) if "config_files" in entry else []:
+    for file in _require_list(f"{place}.config_files", entry["config_files"]) if "config_files" in entry else []:
         # Files for run_recbole.py name a model and a data set too.
         from_file = {key: value for key, value in read_yaml(file).items() if key not in ("model", "dataset")}
         options.update(_options(f"{place}.config_files: {file}", from_file))
@@ -203,7 +207,7 @@ def _model(place, entry, datasets):
     for name in on_datasets:
         if name not in datasets:
             raise OptionError(
-                f"{place}.datasets has {_shown(name)}, but allowed are the data sets of this leaderboard: "
+                f"{place}.datasets has {shown(name)}, but allowed are the data sets of this leaderboard: "
                 f"{', '.join(sorted(datasets))}"
             )
     return {
@@ -219,12 +223,14 @@ def _sizes(place, varied):
     """The options of each size, by its name such as "k=16"."""
     _require(place, varied, dict, "an option with the list of its values, or with options for each of its values")
     if len(varied) != 1:
-        raise OptionError(f"{place} is {_shown(varied)}, but must have exactly one option")
+        raise OptionError(f"{place} is {shown(varied)}, but must have exactly one option")
     ((option, values),) = varied.items()
+    if not isinstance(option, str):
+        raise OptionError(f"{place} has the option {shown(option)}: {shown(values)}, but options have names")
     if isinstance(values, dict) and values:
         values = list(values.items())
     else:
-        _require_distinct(f"{place}.{option}", _require_list(f"{place}.{option}", varied))
+        _require_distinct(f"{place}.{option}", _require_list(f"{place}.{option}", values))
         values = [(value, None) for value in values]
     return {
         f"{option}={value}": {**_options(f"{place}.{option}.{value}", own), **_options(place, {option: value})}
@@ -238,15 +244,17 @@ def _options(place, options):
         return {}
     _require(place, options, dict, "a mapping of RecBole's options to values")
     for name, value in options.items():
+        if not isinstance(name, str):
+            raise OptionError(f"{place} has the option {shown(name)}: {shown(value)}, but options have names")
         if name in _SET_ELSEWHERE:
             raise OptionError(
-                f"{place} has {name}: {_shown(value)}, which is not allowed here; use {_SET_ELSEWHERE[name]}"
+                f"{place} has {name}: {shown(value)}, which is not allowed here; use {_SET_ELSEWHERE[name]}"
             )
         try:
             json.dumps({name: value}, allow_nan=False)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             raise OptionError(
-                f"{place}.{name} is {_shown(value)}, but must be made of text, finite numbers, lists and mappings"
+                f"{place}.{name} is {shown(value)}, but must be made of text, finite numbers, lists and mappings"
             ) from None
     return options
 
@@ -327,7 +335,7 @@ def _require_known(place, options, known):
     for name, value in options.items():
         if name not in known:
             hint = describe_unknown_option(name, known)
-            raise OptionError(f"{place} has the unknown option {name}: {_shown(value)}; {hint}")
+            raise OptionError(f"{place} has the unknown option {name}: {shown(value)}; {hint}")
 
 
 def _canonical(value):
@@ -354,14 +362,9 @@ def _checksum(folder, dataset):
 # Checks of the file's own keys
 
 
-def _shown(value):
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
 def _require(place, value, kind, what):
     if not isinstance(value, kind):
-        raise OptionError(f"{place} is {_shown(value)}, but must be {what}")
+        raise OptionError(f"{place} is {shown(value)}, but must be {what}")
     return value
 
 
@@ -370,19 +373,18 @@ def _require_keys(place, mapping, required, optional):
     where = f"{place} has" if place else "there is"
     for key in mapping:
         if key not in required | optional:
-            raise OptionError(f"{where} the unknown key {_shown(key)}: {_shown(mapping[key])}; {allowed}")
+            raise OptionError(f"{where} the unknown key {shown(key)}: {shown(mapping[key])}; {allowed}")
     for key in sorted(required - mapping.keys()):
         raise OptionError(f"{where} no {key}; {allowed}")
 
 
-def _require_list(place, mapping):
-    values = mapping[place.rpartition(".")[2]]
+def _require_list(place, values):
     if not isinstance(values, list) or not values:
-        raise OptionError(f"{place} is {_shown(values)}, but must be a list of at least one value")
+        raise OptionError(f"{place} is {shown(values)}, but must be a list of at least one value")
     return values
 
 
 def _require_distinct(place, values):
     for value in values:
         if values.count(value) > 1:
-            raise OptionError(f"{place} has {_shown(value)} twice, but each must occur once")
+            raise OptionError(f"{place} has {shown(value)} twice, but each must occur once")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,14 +28,25 @@ _LATEX_SPECIAL = str.maketrans(
 )
 
 
+# Beside the letters of Western and Central Europe.
+_ALSO_IN_LATEX = "–—‘’‚“”„†‡•…‰‹›€™"
+
+
 def in_markdown(text: str) -> str:
     """Text on one line, with what Markdown would take for markup escaped."""
     return _MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
 def in_latex(text: str) -> str:
-    """Text on one line, with LaTeX's special characters escaped."""
-    return " ".join(text.split()).translate(_LATEX_SPECIAL)
+    """Text on one line, with LaTeX's special characters escaped, and those named that pdfLaTeX lacks."""
+    escaped = "".join(map(_character_in_latex, " ".join(unicodedata.normalize("NFC", text).split())))
+    # At the beginning of a row they would be taken for an option of the row before.
+    return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
+
+
+def _character_in_latex(character: str) -> str:
+    known = "\x20" <= character <= "\x7e" or "\xa1" <= character <= "\u017e" or character in _ALSO_IN_LATEX
+    return character.translate(_LATEX_SPECIAL) if known else f"(U+{ord(character):04X})"
 
 
 @dataclass
@@ -253,7 +265,8 @@ def _protocol(config: Mapping[str, Any]) -> str:
     given = {name: config[name] for name in _PROTOCOL_OPTIONS if config.get(name) is not None}
     if config.get("benchmark_filename"):
         # With fixed files RecBole neither splits nor filters, whatever was asked for.
-        given = {"benchmark_filename": config["benchmark_filename"], "mode": config["eval_args"]["mode"]}
+        mode = (config.get("eval_args") or {}).get("mode")
+        given = {"benchmark_filename": config["benchmark_filename"], "mode": mode}
     return "; ".join(f"{name} {json.dumps(value)}" for name, value in given.items()) or "RecBole's defaults"
 
 

@@ -44,13 +44,24 @@ def write_report(
     Raises
     ------
     OptionError
-        The file is no result of a leaderboard, it has no such baseline or metric, or the folder cannot be written to.
+        The file is no result of a leaderboard, it has no such baseline or metric, or the folder cannot be written to or
+        is in use by another process (OutputError).
     """
     folder = os.fspath(folder)
     results = read_results(results_csv)
     metrics = choose_metrics(results, metrics)
     comparisons = _compare(results, os.path.dirname(os.path.abspath(results_csv)), baseline, metrics)
-    output.open_output(folder)
+    with output.reserve_folder(folder):
+        _write(results, folder, baseline, metrics, comparisons)
+
+
+def _write(
+    results: pandas.DataFrame,
+    folder: str,
+    baseline: str | None,
+    metrics: Sequence[str],
+    comparisons: pandas.DataFrame | None,
+) -> None:
     means = mean_over_seeds(results)
     datasets = list(results["dataset"].unique())
     tables: list[Table] = []

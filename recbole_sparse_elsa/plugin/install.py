@@ -5,7 +5,7 @@ import importlib
 from recbole_sparse_elsa.plugin import patching
 
 # Repairs come first: without them RecBole's own modules cannot even be imported.
-_ORDER = ("repairs", "policy", "policy_data", "policy_options", "speed", "features")
+_ORDER = ("repairs", "policy", "policy_data", "policy_options", "policy_output", "speed", "features")
 
 
 def install() -> None:

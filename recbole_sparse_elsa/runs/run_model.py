@@ -88,7 +88,11 @@ def _model_and_dataset_of(config_file):
     with open(config_file, encoding="utf-8") as file:
         try:
             options = yaml.load(file, Loader=yaml.FullLoader) or {}
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError) as error:
             reason = " ".join(str(error).split())
-            raise OptionError(f"config_files: {config_file} is not a YAML file: {reason}") from None
+            raise OptionError(f"config_files: {config_file} is not a YAML file: {reason:.500}") from None
+        except RecursionError:
+            raise OptionError(f"config_files: {config_file} is not read: it is nested too deep") from None
+    if not isinstance(options, dict):
+        raise OptionError(f"config_files: {config_file} must hold a mapping of options to values")
     return {name: options[name] for name in ("model", "dataset") if name in options}

@@ -72,7 +72,8 @@ def search(
     Raises
     ------
     OptionError
-        An argument, the leaderboard file or the search space is not allowed; nothing has been trained yet.
+        An argument, the leaderboard file or the search space is not allowed, or the folder cannot be written to or is
+        in use by another process (OutputError); nothing has been trained yet.
     DatasetError
         The data set cannot be found.
     """
@@ -91,17 +92,17 @@ def search(
     searched = read_search_space(space)
     config = _config(cell)
     require_searchable(searched, space, config, fixed=cell.size.partition("=")[0])
-    output.open_output(folder)
-    study = trials_of.open_study(
-        storage or f"sqlite:///{os.path.abspath(os.path.join(folder, 'study.db'))}",
-        name=f"{cell.label} {cell.size} on {cell.dataset}".replace("  ", " "),
-        larger_is_better=config["valid_metric_bigger"],
-        description=_description(cell, seeds, searched),
-        is_shared=storage is not None,
-    )
-    results = Results(study, searched, cell, seeds, config["valid_metric"].lower(), folder)
-    trials_of.run_trials(study, searched, cell, seeds, trials, jobs, results.write, median_stopping)
-    results.write()
+    with output.reserve_folder(folder):
+        study = trials_of.open_study(
+            storage or f"sqlite:///{os.path.abspath(os.path.join(folder, 'study.db'))}",
+            name=f"{cell.label} {cell.size} on {cell.dataset}".replace("  ", " "),
+            larger_is_better=config["valid_metric_bigger"],
+            description=_description(cell, seeds, searched),
+            is_shared=storage is not None,
+        )
+        results = Results(study, searched, cell, seeds, config["valid_metric"].lower(), folder)
+        trials_of.run_trials(study, searched, cell, seeds, trials, jobs, results.write, median_stopping)
+        results.write()
     return results
 
 

@@ -12,6 +12,7 @@ from recbole.utils.argument_list import dataset_arguments, evaluation_arguments,
 
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.leaderboard.specification import read_yaml
+from recbole_sparse_elsa.options import shown
 
 # The kinds of range: whether its values are whole numbers, and whether they are spread evenly on a log scale.
 _RANGES = {"uniform": (False, False), "loguniform": (False, True), "int": (True, False), "logint": (True, True)}
@@ -132,7 +133,7 @@ def require_searchable(
 
 
 def _parse(file: str | os.PathLike[str], option: str, given: Any) -> Range | Choice:
-    where = f"{file}: {option} is {given!r}, but must be"
+    where = f"{file}: {option} is {shown(given)}, but must be"
     if not isinstance(option, str) or not isinstance(given, dict) or len(given) != 1:
         raise OptionError(f"{where} one of {_KINDS} with its list, such as {{loguniform: [0.001, 0.1]}}")
     ((kind, values),) = given.items()
@@ -160,4 +161,5 @@ def _parse(file: str | os.PathLike[str], option: str, given: Any) -> Range | Cho
 def _is_number(value: Any, integer: bool) -> bool:
     if isinstance(value, bool) or not isinstance(value, int if integer else (int, float)):
         return False
-    return math.isfinite(value)
+    # Of whole numbers those that a database can hold.
+    return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)

@@ -104,6 +104,12 @@ def homepage(
     tokens = segments.tree.item_tokens
     if list(index.item_tokens) != tokens:
         raise OptionError("the segments were made from other items than the index has; make them from this index")
+    width = len(index.user_vector([]))
+    if segments.tree.embedding_size != width:
+        raise OptionError(
+            f"the segments are of {segments.tree.embedding_size} latent dimensions, but the index has {width}; make "
+            "them from this index"
+        )
     if isinstance(history, str):
         raise OptionError(f"history is the text {history!r}, but must be a list of item tokens")
     history = list(dict.fromkeys(history))

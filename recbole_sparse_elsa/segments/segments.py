@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import OptionError, SegmentsFileError
-from recbole_sparse_elsa.options import require_whole_number
+from recbole_sparse_elsa.options import require_regular_file, require_whole_number, shown
 from recbole_sparse_elsa.output import write_text
 
 FORMAT = "recbole_sparse_elsa segments"
@@ -243,7 +243,7 @@ class Segments(Sequence[Segment]):
         Raises
         ------
         OptionError
-            The file cannot be written.
+            The file cannot be written (OutputError), or a text in it not be encoded.
         """
         tree = dataclasses.asdict(self.tree)
         tree = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in tree.items()}
@@ -254,11 +254,9 @@ class Segments(Sequence[Segment]):
             "n_segments": len(self),
         }
         try:
-            write_text(os.fspath(path), json.dumps({**start, **tree}, ensure_ascii=False) + "\n")
+            write_text(path, json.dumps({**start, **tree}, ensure_ascii=False) + "\n")
         except UnicodeEncodeError as error:
             raise OptionError(f"segments file {path}: {error.object[error.start]!r} is no text for UTF-8") from None
-        except OSError as error:
-            raise OptionError(f"segments file {path} cannot be written: {error.strerror}") from None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Segments:
@@ -270,6 +268,7 @@ class Segments(Sequence[Segment]):
             The file is missing, damaged, or of another version of the format.
         """
         try:
+            require_regular_file(path)
             with open(path, encoding="utf-8") as file:
                 content = json.load(file)
         except OSError as error:
@@ -280,9 +279,9 @@ class Segments(Sequence[Segment]):
             raise SegmentsFileError(f"{path} is no segments file; sparse-elsa segments makes one")
         if content.get("format_version") != FORMAT_VERSION:
             raise SegmentsFileError(
-                f"segments file {path} has version {content.get('format_version')!r} of the format, written by "
-                f"recbole_sparse_elsa {content.get('package_version')!r}, but version {FORMAT_VERSION} is read here: "
-                "make it again"
+                f"segments file {path} has version {shown(content.get('format_version'))} of the format, written by "
+                f"recbole_sparse_elsa {shown(content.get('package_version'))}, but version "
+                f"{FORMAT_VERSION} is read here: make it again"
             )
         try:
             return cls(_checked_tree(content), content["n_segments"])
@@ -341,6 +340,11 @@ def _list_of(name: str, kind: type | tuple[type, ...], values: Any, length: int 
     _require(isinstance(values, list) and length in (None, len(values)), f"{name} is wrong")
     # In JSON true and false are no numbers.
     _require(all(isinstance(value, kind) and not isinstance(value, bool) for value in values), f"{name} is wrong")
+    if kind is str:
+        try:
+            "".join(values).encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{name} has a text that UTF-8 cannot hold") from None
     return values
 
 

@@ -2,13 +2,13 @@
 
 import logging
 import os
-import uuid
 from typing import Any
 
 import torch
 
 from recbole_sparse_elsa.errors import CheckpointError
-from recbole_sparse_elsa.output import written_whole
+from recbole_sparse_elsa.options import require_regular_file
+from recbole_sparse_elsa.output import write_file
 
 # What this process wrote it need not be warned of.
 _written_here: set[str] = set()
@@ -44,6 +44,7 @@ def read_checkpoint(
             f"Reading {path}: a checkpoint is a pickle, which can run code; it must be one you trust"
         )
     try:
+        require_regular_file(path)
         checkpoint = torch.load(path, map_location=map_location, weights_only=False)
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint {path} does not exist") from error
@@ -66,7 +67,11 @@ def write_checkpoint(state: dict[str, Any], path: str | os.PathLike[str]) -> Non
         What to save.
     path : str or os.PathLike
         The checkpoint file; it is replaced if it exists.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written, for instance because the disk is full.
     """
-    with written_whole(path, mark=f".{uuid.uuid4().hex[:6]}") as temporary:
-        torch.save(state, temporary, pickle_protocol=4)
+    write_file(path, lambda opened: torch.save(state, opened, pickle_protocol=4))
     _written_here.add(os.path.abspath(path))

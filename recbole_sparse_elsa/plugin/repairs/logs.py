@@ -1,5 +1,6 @@
 """A log file of its own for each run, and counts of users and items that are right."""
 
+import functools
 import logging
 import re
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
+from recbole_sparse_elsa.errors import reason_of
 from recbole_sparse_elsa.plugin.patching import replaces
 
 _log_handlers: list[logging.Handler] = []
@@ -47,7 +49,8 @@ def give_each_run_its_own_log(original: Callable[..., Any]) -> Callable[..., Any
 
     RecBole sets up logging only while the root logger has no handler, so the second run of a process writes into the
     file of the first, and none is written where a program set up logging itself. It also wraps the standard output for
-    colours once more with every run, until Python's recursion limit is reached.
+    colours once more with every run, until Python's recursion limit is reached. Where the disk is full, each line that
+    is logged would be a traceback: here one line says so, and the run goes on without its log file.
     """
     from colorama.ansitowin32 import StreamWrapper
 
@@ -64,6 +67,9 @@ def give_each_run_its_own_log(original: Callable[..., Any]) -> Callable[..., Any
         try:
             original(config)
             _log_handlers.extend(root.handlers)
+            for handler in root.handlers:
+                if isinstance(handler, logging.FileHandler):
+                    handler.handleError = functools.partial(_go_on_without, handler)
         finally:
             for handler in others:
                 root.addHandler(handler)
@@ -72,6 +78,15 @@ def give_each_run_its_own_log(original: Callable[..., Any]) -> Callable[..., Any
                     setattr(sys, name, stream)
 
     return init_logger
+
+
+def _go_on_without(handler: logging.FileHandler, record: logging.LogRecord) -> None:
+    error = sys.exc_info()[1]
+    if not isinstance(error, OSError):
+        logging.Handler.handleError(handler, record)
+        return
+    logging.getLogger().removeHandler(handler)
+    print(f"No log from here on: {handler.baseFilename} cannot be written: {reason_of(error)}", file=sys.stderr)
 
 
 def _counts_the_padding(describe: Callable[..., Any]) -> bool:

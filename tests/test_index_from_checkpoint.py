@@ -6,6 +6,7 @@ import torch
 from conftest import prepare, write_interactions
 
 from recbole_sparse_elsa.errors import CheckpointError, DatasetError, OptionError
+from recbole_sparse_elsa.index import SparseIndex
 from recbole_sparse_elsa.runs import SavedRun
 
 
@@ -92,6 +93,15 @@ def test_scales_of_items(checkerboard, model):
     assert_same_ranking(run, index, list(range(1, 61)), 5)
 
 
+@pytest.mark.parametrize("model", ["SparseELSA", "SparseSLIM", "ELSASAE", "FineTunedELSASAE"])
+def test_an_index_says_which_model_it_is_of_and_how_that_was_made(checkerboard, model):
+    options = {} if model.startswith("Sparse") else {"code_size": 24, "autoencoder_epochs": 2}
+    options |= {"dense_epochs": 2} if model == "FineTunedELSASAE" else {}
+    run = trained(model, checkerboard, k=4, **options)
+    SavedRun(run.checkpoint).index.save("an.index")
+    assert SparseIndex.load("an.index").made_by == f"{model}: {run.model.recipe_in_words()}"
+
+
 def test_codes_that_training_went_on_from(checkerboard):
     codes = {"k": 4, "code_size": 24, "autoencoder_epochs": 5, "dense_epochs": 3}
     run = trained("FineTunedELSASAE", checkerboard, **codes, value_dtype="int4")
@@ -113,7 +123,7 @@ def test_the_encoding_is_the_callers_choice(checkerboard, encoding):
 def test_another_model(checkerboard, model):
     run = prepare(model, checkerboard, epochs=1)
     run.trainer._save_checkpoint(0, verbose=False)
-    with pytest.raises(CheckpointError, match=f"holds model {model}, but must hold SparseELSA or SparseSLIM or ELSASAE or FineTunedELSASAE"):
+    with pytest.raises(CheckpointError, match=f"holds model {model}, but must hold SparseELSA or SparseSLIM or ELSASAE or"):
         SavedRun(run.trainer.saved_model_file).make_index()
 
 

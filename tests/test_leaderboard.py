@@ -317,7 +317,7 @@ COLUMNS = [
     *("data_checksum", "config_hash", "config", "cell"),
     *("device", "device_name", "threads"),
     *("python", "torch", "numpy", "recbole", "recbole_sparse_elsa", "scipy", "pandas"),
-    *("protocol", "users"),
+    *("protocol", "recipe", "users"),
 ]
 NEEDS_TOO_MUCH = {"model": "ELSA", "options": {"embedding_size": 10**10, "epochs": 1}}
 
@@ -438,6 +438,9 @@ def test_results_csv_has_a_row_for_each_cell_phase_and_metric(runs):
         assert row["cell"] in finished_cells("loky")
         assert "split by ratio [0.8, 0.1, 0.1]" in row["protocol"] and "900 interactions are left" in row["protocol"]
         assert row["users"] == "60"
+        # Where the data decide, it is said why.
+        expected = "" if row["label"] == "EASE" else "item embeddings of width 16, learnt by gradient from a"
+        assert row["recipe"].startswith(expected) and bool(row["recipe"]) == bool(expected)
 
 
 def test_the_data_checksum_is_that_of_the_file(runs):

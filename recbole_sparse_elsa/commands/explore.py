@@ -30,7 +30,9 @@ def add_subcommand(subparsers: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="file in saved/, of a model with sparse item embeddings; it must be one you trust"
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="file in saved/, of a model with sparse item embeddings; it must be one you trust",
     )
     parser.add_argument(
         "--data_path", metavar="DIR", help="folder that holds the data set's (default: where it was in training)"

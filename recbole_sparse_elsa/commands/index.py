@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
         "file (MB)": f"{n_bytes / 1e6:.4g}",
         "bytes an item": f"{n_bytes / index.n_items:.1f}",
     }
+    print(index.made_by)
     print(output.markdown_table([row]))
     print(f"Written: {options.output}")
     print(f"Next: sparse-elsa recommend {options.output} {' '.join(index.item_tokens[:2])}")

@@ -20,15 +20,17 @@ _TEMPLATES = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, trim
 _TEMPLATES.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
 
 
-def page_html(dataset: str) -> str:
+def page_html(dataset: str, made_by: str = "") -> str:
     """The page that asks an `ExplorerServer`.
 
     Parameters
     ----------
     dataset : str
         The name of the data set, for the title.
+    made_by : str
+        The model and how it was made, see `SparseIndex`.
     """
-    return _render(dataset, None)
+    return _render(dataset, made_by, None)
 
 
 def static_page_html(explorer: Explorer) -> str:
@@ -47,18 +49,18 @@ def static_page_html(explorer: Explorer) -> str:
         "segment": {str(segment): explorer.segment(segment) for segment in range(n_segments)},
         "dimension": {str(dimension): explorer.dimension(dimension) for dimension in range(n_dimensions)},
     }
-    return _render(explorer.dataset, answers)
+    return _render(explorer.dataset, explorer.index.made_by, answers)
 
 
-def _render(dataset, answers):
+def _render(dataset, made_by, answers):
     style, script = _read("page.css"), "".join(map(_read, _SCRIPTS))
     # Nothing but this very style and script, and questions to the server that the page is from.
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; connect-src 'self'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    texts = {"style": Markup(style), "script": Markup(script)}
-    return _TEMPLATES.get_template("page.html").render(dataset=dataset, policy=policy, answers=answers, **texts)
+    texts = {"dataset": dataset, "made_by": made_by, "style": Markup(style), "script": Markup(script)}
+    return _TEMPLATES.get_template("page.html").render(policy=policy, answers=answers, **texts)
 
 
 def _read(name):

@@ -90,7 +90,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send_error(HTTPStatus.FORBIDDEN, "this page is not served under this name of a host")
         url = urlsplit(self.path)
         if url.path == "/":
-            return self._send(HTTPStatus.OK, "text/html", page_html(self.server.explorer.dataset))
+            explorer = self.server.explorer
+            return self._send(HTTPStatus.OK, "text/html", page_html(explorer.dataset, explorer.index.made_by))
         if not url.path.startswith(_QUESTIONS_AT):
             return self._send_error(HTTPStatus.NOT_FOUND, "there is no such page")
         try:

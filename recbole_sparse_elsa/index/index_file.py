@@ -11,10 +11,10 @@ metadata) and the arrays, one after the other:
 - ``item_scale``, if scores are scaled: the scale of each item, in float16.
 
 The metadata are the format's version, the version of this package that wrote it, ``n_items``, ``embedding_size``,
-``scales_input`` (True or False), and the SHA-256 of the whole file, with zeros in the place of itself. A file may come
-from a stranger: every size is checked against the file's before anything of that size is made, and every array before
-it is used. Loading takes at most 60 times the size of the file, and 100 MB: most where tokens are short, since a text
-of a byte is an object of 50 and an entry of a dictionary.
+``scales_input`` (True or False), ``made_by`` (the model in words), and the SHA-256 of the whole file, with zeros in
+its own place. A file may come from a stranger: every size is checked against the file's before anything of that size
+is made, and every array before it is used. Loading takes at most 60 times the size of the file, and 100 MB: most where
+tokens are short, since a text of a byte is an object of 50 and an entry of a dictionary.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ def write(
     popularity: np.ndarray | None,
     item_scale: np.ndarray | None,
     scales_input: bool,
+    made_by: str,
 ) -> None:
     """Write an index file, whole or not at all.
 
@@ -83,6 +84,8 @@ def write(
         float16, shape ``(n_items,)``.
     scales_input : bool
         Whether an item of a history is divided by its scale.
+    made_by : str
+        See `SparseIndex`.
 
     Raises
     ------
@@ -99,6 +102,7 @@ def write(
         "n_items": str(len(item_tokens)),
         "embedding_size": str(encoded.embedding_size),
         "scales_input": str(scales_input),
+        "made_by": made_by,
         "sha256": _NO_CHECKSUM,
     }
     header: dict[str, Any] = {"__metadata__": metadata}
@@ -201,9 +205,11 @@ def read(path: str | os.PathLike[str], make: Callable[..., _Made]) -> _Made:
         popularity = _popularity(arrays, n_items)
         scales_input = metadata["scales_input"]
         _require(scales_input in ("True", "False"), f"scales_input is {scales_input!r:.30}")
-        return make(
-            encoded, _tokens(arrays, n_items), popularity, arrays.get("item_scale"), scales_input == "True"
-        )
+        made_by = metadata.get("made_by", "")  # version 0.1.0 did not write it
+        _require(isinstance(made_by, str), "made_by is no text")
+        _require_text(made_by)
+        item_scale = arrays.get("item_scale")
+        return make(encoded, _tokens(arrays, n_items), popularity, item_scale, scales_input == "True", made_by)
     except (_Damaged, OptionError) as error:
         raise IndexFileError(f"index file {path} cannot be used: {error}") from None
 
@@ -215,6 +221,13 @@ class _Damaged(Exception):
 def _require(condition: object, what: str) -> None:
     if not condition:
         raise _Damaged(f"it is damaged: {what}")
+
+
+def _require_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _Damaged("it is damaged: made_by is no text") from None
 
 
 def _read_header(contents: np.ndarray) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

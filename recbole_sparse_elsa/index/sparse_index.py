@@ -95,7 +95,9 @@ class SparseIndex:
     item_scale : array of float, optional
         ``s``, shape ``(n_items,)``: normal numbers of float16 above 0, to which they are rounded.
     scales_input : bool
-        Whether ``x`` is 1 / ``s``: SparseELSA's option ``scale_input``.
+        Whether ``x`` is 1 / ``s``, as of SparseSLIM.
+    made_by : str
+        The model and how it was made, in words; empty where that is not known.
 
     Attributes
     ----------
@@ -107,6 +109,8 @@ class SparseIndex:
         float16, shape ``(n_items,)``.
     scales_input : bool
         As above; False if there are no scales.
+    made_by : str
+        As above.
     encoding : str
         float32, float16, int8 or int4.
 
@@ -152,12 +156,14 @@ class SparseIndex:
         popularity: Any = None,
         item_scale: Any = None,
         scales_input: bool = False,
+        made_by: str = "",
     ) -> None:
         if not issparse(item_embeddings) or item_embeddings.ndim != 2:
             raise OptionError("item_embeddings must be a SciPy sparse matrix of items x latent dimensions")
         if item_embeddings.dtype.kind not in "fiu":
             raise OptionError(f"item_embeddings are of type {item_embeddings.dtype}, but must be real numbers")
-        self._set(encode(item_embeddings, encoding), _tokens(item_tokens), popularity, item_scale, scales_input)
+        encoded = encode(item_embeddings, encoding)
+        self._set(encoded, _tokens(item_tokens), popularity, item_scale, scales_input, made_by)
 
     @classmethod
     def _of(
@@ -167,13 +173,20 @@ class SparseIndex:
         popularity: np.ndarray | None,
         item_scale: np.ndarray | None,
         scales_input: bool,
+        made_by: str,
     ) -> SparseIndex:
         index = cls.__new__(cls)
-        index._set(encoded, item_tokens, popularity, item_scale, scales_input)
+        index._set(encoded, item_tokens, popularity, item_scale, scales_input, made_by)
         return index
 
     def _set(
-        self, encoded: EncodedRows, item_tokens: np.ndarray, popularity: Any, item_scale: Any, scales_input: bool
+        self,
+        encoded: EncodedRows,
+        item_tokens: np.ndarray,
+        popularity: Any,
+        item_scale: Any,
+        scales_input: bool,
+        made_by: str,
     ) -> None:
         self._encoded = encoded
         self.item_tokens = item_tokens
@@ -189,6 +202,7 @@ class SparseIndex:
         self.popularity = None if popularity is None else _counts(popularity, n_items)
         self.item_scale = None if item_scale is None else _half(item_scale, n_items)
         self.scales_input = bool(scales_input) and item_scale is not None
+        self.made_by = made_by
 
     @property
     def n_items(self) -> int:
@@ -254,7 +268,7 @@ class SparseIndex:
             The file cannot be written.
         """
         index_file.write(
-            path, self._encoded, self.item_tokens, self.popularity, self.item_scale, self.scales_input
+            path, self._encoded, self.item_tokens, self.popularity, self.item_scale, self.scales_input, self.made_by
         )
 
     @classmethod

@@ -13,7 +13,9 @@ from recbole_sparse_elsa.leaderboard.read_results import VERSIONS
 from recbole_sparse_elsa.leaderboard.specification import Cell
 from recbole_sparse_elsa.leaderboard.user_metrics import read_user_metrics
 
-_OF_THE_EVALUATION = ("protocol", "valid_users", "test_users")
+_OF_THE_EVALUATION = ("protocol", "recipe", "valid_users", "test_users")
+# Texts that results of version 0.1.0 do not have.
+_LATER_TEXTS = ("protocol", "recipe")
 _MAY_BE_UNKNOWN = ("peak_memory_bytes", "bytes_per_item")
 _MEASURED = ("train_seconds", "evaluation_seconds", "peak_memory_bytes", "bytes_per_item")
 
@@ -62,8 +64,8 @@ def _require_result(result: Any) -> None:
         value = result.get(name)
         if not _is_number(value) and not (name in _MAY_BE_UNKNOWN and name in result and value is None):
             raise ValueError(f"{name} is no number")
-    for name in (*VERSIONS, "protocol"):
-        if not isinstance(result.get(name, "" if name == "protocol" else None), str):
+    for name in (*VERSIONS, *_LATER_TEXTS):
+        if not isinstance(result.get(name, "" if name in _LATER_TEXTS else None), str):
             raise ValueError(f"{name} is no text")
     for name in ("valid_users", "test_users"):
         if not isinstance(result.get(name), (int, type(None))):
@@ -124,6 +126,6 @@ def _rows(cell: Cell, result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "config": cell.config,
                 "cell": cell.id,
                 **environment,
-                "protocol": result.get("protocol", ""),
+                **{name: result.get(name, "") for name in _LATER_TEXTS},
                 "users": result.get(f"{phase}_users", ""),
             }

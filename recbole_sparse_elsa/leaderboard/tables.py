@@ -230,7 +230,16 @@ def _notes(results: pandas.DataFrame, means: pandas.DataFrame, dataset: str) -> 
         notes.append(f"Not every seed has finished; there are only: {named}.")
     if not means["mean"].map(math.isfinite).all():
         notes.append("nan, inf: a seed's value is not finite; such a mean has no rank.")
-    return notes + provenance(results)
+    return [*notes, *_recipes(results), *provenance(results)]
+
+
+def _recipes(results: pandas.DataFrame) -> list[str]:
+    """How each model of this package was made, without what its data were; results of version 0.1.0 do not say."""
+    if "recipe" not in results:
+        return []
+    said = results["recipe"].where(results["recipe"] != "").dropna().str.partition(" (")[0].str.partition(". ")[0]
+    by_name = said.groupby(results["name"], sort=False).unique()
+    return [f"{name}: {' / '.join(recipes)}." for name, recipes in by_name.items()]
 
 
 def provenance(results: pandas.DataFrame) -> list[str]:

@@ -8,7 +8,7 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
-from recbole.utils import InputType
+from recbole.utils import InputType, set_color
 from scipy.sparse import csr_matrix
 from torch.nn import functional as F
 
@@ -130,7 +130,8 @@ class ItemEmbeddingRecommender(GeneralRecommender):
 
     def other_parameter(self) -> dict[str, Any]:
         """What a checkpoint holds beside the weights: the recipe, as plain data."""
-        return {**(super().other_parameter() or {}), "recipe": self.recipe.saved()}
+        recipe = {**self.recipe.saved(), "words": self.recipe_in_words()}
+        return {**(super().other_parameter() or {}), "recipe": recipe}
 
     def load_other_parameter(self, para: dict[str, Any] | None) -> None:
         """As in RecBole; a checkpoint of version 0.1.0 holds no recipe, and leaves this model's."""
@@ -165,6 +166,15 @@ class ItemEmbeddingRecommender(GeneralRecommender):
     def recipe_in_words(self) -> str:
         """How the model is made, in a sentence without a full stop: what a run says first."""
         raise NotImplementedError
+
+    def advice(self) -> str:
+        """Which other model usually ranks better on such data, in a sentence without a full stop; empty for none."""
+        return ""
+
+    def log_recipe(self) -> None:
+        """Say how the model is made, and give advice."""
+        name = set_color(type(self).__name__, "blue")
+        self.logger.info(". ".join(filter(None, (f"{name}: {self.recipe_in_words()}", self.advice()))))
 
     def _facts(self):
         lengths = self.histories.row_pointers.diff()

@@ -56,9 +56,10 @@ class Recipe:
         """
         width = f"width {self.embedding_size}"
         if self.start == "regression":
+            own_weight = "not chosen yet" if self.own_weight is None else f"{self.own_weight:g}"
             words = (
-                f"a regression of every item on its neighbours, without gradient steps: {width} (a latent dimension an "
-                f"item), {k} non-zeros an item on average, own weight {self.own_weight:g}"
+                f"a regression of every item on its neighbours, without gradient steps: {width}, a latent dimension an "
+                f"item; {k} non-zeros an item on average, own weight {own_weight}"
             )
         elif k is None:
             words = f"dense item embeddings of {width}, learnt by gradient"

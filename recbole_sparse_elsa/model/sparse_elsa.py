@@ -64,12 +64,11 @@ class SparseELSA(ELSA):
         # Only a checkpoint of version 0.1.0 has this option.
         return dataclasses.replace(recipe, scales_input=True) if config["scale_input"] is True else recipe
 
-    def recipe_in_words(self) -> str:
-        """As of ELSA; where another model usually ranks better on such data, it is named."""
-        words = super().recipe_in_words()
+    def advice(self) -> str:
+        """As of ItemEmbeddingRecommender."""
         if self.facts.has_long_histories:
-            return words
-        return f"{words}. On such short histories --model=SparseSLIM usually ranks better"
+            return ""
+        return "On such short histories --model=SparseSLIM usually ranks better"
 
     @classmethod
     def schedules_of(cls, config: Mapping[str, Any]) -> list[PruningSchedule]:

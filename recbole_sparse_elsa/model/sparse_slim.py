@@ -101,7 +101,7 @@ class SparseSLIM(ItemEmbeddingRecommender):
         )
         self.item_embedding.load_csr(rows)
         self.recipe = Recipe(self.embedding_size, "regression", None, True, own_weight, reason)
-        self.logger.info(f"{type(self).__name__}: {self.recipe_in_words()}")
+        self.log_recipe()
         layer = self.item_embedding
         has_scale = layer.item_scale is not None
         report = embedding_size_report(layer.nonzeros(), layer.shape.tolist(), layer.value_dtype, has_scale)
@@ -130,11 +130,12 @@ class SparseSLIM(ItemEmbeddingRecommender):
         return {own: embeddings_of_regression(regression, self.k, own, shares) for own in own_weights}
 
     def recipe_in_words(self) -> str:
-        """How the model is made; where another model usually ranks better on such data, it is named."""
-        words = self.recipe.in_words(self.k)
-        if not self.facts.has_long_histories:
-            return words
-        return f"{words}. On such long histories --model=SparseELSA usually ranks better"
+        """As of ItemEmbeddingRecommender."""
+        return self.recipe.in_words(self.k)
+
+    def advice(self) -> str:
+        """As of ItemEmbeddingRecommender."""
+        return "On such long histories --model=SparseELSA usually ranks better" if self.facts.has_long_histories else ""
 
     def saved_widths(self) -> list[int]:
         """As of ItemEmbeddingRecommender."""

@@ -167,7 +167,11 @@ class SavedRun:
         saved = (self._checkpoint.get("other_parameter") or {}).get(SAVED_AS)
         require_same_data(saved, Fingerprint.of(dataset), f"checkpoint {self.path}")
         item_scale = self._checkpoint["state_dict"].get(f"{_EMBEDDING}item_scale")
-        return index_of_dataset(dataset, item_embeddings, item_scale, self.recipe.scales_input, encoding)
+        recipe = (self._checkpoint.get("other_parameter") or {}).get("recipe") or {}
+        # Version 0.1.0 did not save it in words.
+        words = recipe.get("words") or self.recipe.in_words(round(item_embeddings.nnz / n_items))
+        made_by = f"{self.model_name}: {words}"
+        return index_of_dataset(dataset, item_embeddings, item_scale, self.recipe.scales_input, encoding, made_by)
 
     @cached_property
     def histories(self) -> dict[str, np.ndarray]:
@@ -235,6 +239,7 @@ def index_of_dataset(
     item_scale: torch.Tensor | None,
     scales_input: bool,
     encoding: str = "float32",
+    made_by: str = "",
 ) -> SparseIndex:
     """Make an index of a model's item embeddings, with the tokens and the popularity of its training data.
 
@@ -250,6 +255,8 @@ def index_of_dataset(
         Whether the items of a history are divided by it.
     encoding : str
         float32, float16, int8 or int4.
+    made_by : str
+        See `SparseIndex`.
 
     Raises
     ------
@@ -265,4 +272,5 @@ def index_of_dataset(
         popularity=np.bincount(interactions.indices, minlength=dataset.item_num)[1:],
         item_scale=None if item_scale is None else item_scale.cpu().numpy(),
         scales_input=scales_input,
+        made_by=made_by,
     )

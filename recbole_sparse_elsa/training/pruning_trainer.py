@@ -102,7 +102,7 @@ class PruningTrainer(ResumingTrainer):
         self._saves = saved
         self._show_progress = show_progress
         if verbose:
-            self.logger.info(set_color(type(self.model).__name__, "blue") + f": {self.model.recipe_in_words()}")
+            self.model.log_recipe()
         result = super().fit(users, valid_data, verbose, saved, show_progress, callback_fn)
         result = self._complete(result, valid_data)
         self._remove_resume_point()

@@ -57,8 +57,10 @@ class Recipe:
         width = f"width {self.embedding_size}"
         if self.start == "regression":
             own_weight = "not chosen yet" if self.own_weight is None else f"{self.own_weight:g}"
+            # Version 0.1.0 had it as a start of training.
+            steps = "then trained by gradient" if self.starts_sparse else "without gradient steps"
             words = (
-                f"a regression of every item on its neighbours, without gradient steps: {width}, a latent dimension an "
+                f"a regression of every item on its neighbours, {steps}: {width}, a latent dimension an "
                 f"item; {k} non-zeros an item on average, own weight {own_weight}"
             )
         elif k is None:
@@ -97,10 +99,10 @@ class Recipe:
             return cls.of_saved(saved)
         config = checkpoint["config"]
         start_k = sparse_start_k(config)
-        start = "dense" if start_k is None else "neighbours"
+        start, own_weight = "dense" if start_k is None else "neighbours", None
         if config["start"] == "regression" or (config["scale_input"] is True and config["start"] == "auto"):
-            start = "regression"
-        return cls(config["embedding_size"], start, start_k, bool(config["scale_input"]))
+            start, own_weight = "regression", 0.15
+        return cls(config["embedding_size"], start, start_k, bool(config["scale_input"]), own_weight)
 
 
 @dataclass(frozen=True)

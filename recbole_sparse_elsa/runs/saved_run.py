@@ -168,9 +168,11 @@ class SavedRun:
         require_same_data(saved, Fingerprint.of(dataset), f"checkpoint {self.path}")
         item_scale = self._checkpoint["state_dict"].get(f"{_EMBEDDING}item_scale")
         recipe = (self._checkpoint.get("other_parameter") or {}).get("recipe") or {}
-        # Version 0.1.0 did not save it in words.
-        words = recipe.get("words") or self.recipe.in_words(round(item_embeddings.nnz / n_items))
-        made_by = f"{self.model_name}: {words}"
+        made_by = self.model_name
+        if "words" in recipe:
+            made_by += f": {recipe['words']}"
+        elif self.model_name == "SparseELSA":  # of version 0.1.0
+            made_by += f": {self.recipe.in_words(round(item_embeddings.nnz / n_items))}"
         return index_of_dataset(dataset, item_embeddings, item_scale, self.recipe.scales_input, encoding, made_by)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The errors that a user can mend; the command line prints each of them as one line."""
+"""The errors that a user can fix; the command line prints each of them as one line."""
 
 from __future__ import annotations
 
@@ -46,6 +46,10 @@ class SegmentsFileError(UserError, RuntimeError):
     """A segments file cannot be read, is damaged, or was written in another version of the format."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """A user has stopped a command; the message names the command that goes on."""
+
+
 def printable(text: str) -> str:
     """The text with every character escaped that cannot be printed, such as line ends and a terminal's commands."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -58,7 +62,7 @@ def reason_of(error: OSError) -> str:
 
 @contextlib.contextmanager
 def said_in_one_line() -> Iterator[None]:
-    """Print what a user can put right as one line to stderr, and end the process with status 1.
+    """Print what a user can fix as one line to stderr, and end the process with status 1, or 130 if they stopped it.
 
     That is every UserError, and every OSError: what the system refuses to one of the libraries (a disk that is full, a
     folder that is read-only) does not get better by a traceback.
@@ -68,6 +72,9 @@ def said_in_one_line() -> Iterator[None]:
         sys.stdout.flush()
     except UserError as error:
         _end(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt as error:
+        print("; ".join(filter(None, ("Interrupted", str(error)))), file=sys.stderr)
+        _end(130)
     except BrokenPipeError:  # of a pipe that reads no further, such as | head
         _end(None)
     except OSError as error:
@@ -75,10 +82,25 @@ def said_in_one_line() -> Iterator[None]:
         _end(f"{type(error).__name__}: {printable(': '.join(filter(None, [files, reason_of(error)])))}")
 
 
-def _end(line: str | None) -> None:
+@contextlib.contextmanager
+def same_command_goes_on() -> Iterator[None]:
+    """Let a user who stops a command, of which all that was finished is kept, know that it can be given again.
+
+    Raises
+    ------
+    Interrupted
+        The user has stopped it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("the same command goes on with what is not finished") from None
+
+
+def _end(said: str | int | None) -> None:
     try:
         sys.stdout.flush()
     except OSError:
         # Python would complain once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(1 if line is None else line)
+    sys.exit(1 if said is None else said)

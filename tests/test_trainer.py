@@ -249,10 +249,44 @@ def test_the_best_result_survives_when_no_later_epoch_is_better(checkerboard, mo
     assert torch.equal(resumed.model.item_embedding.weight, best)
 
 
-def test_the_file_to_resume_from_goes_when_training_ends_and_the_best_model_stays(checkerboard):
+def test_the_file_to_resume_from_goes_when_the_best_model_was_tested_and_that_stays(checkerboard):
     run = prepare("SparseELSA", checkerboard, **SPARSE)
-    run.trainer.fit(run.train_data, run.valid_data)
+    expected = run.trainer.fit(run.train_data, run.valid_data)
+    assert os.path.exists(run.trainer._resume_file)
+    # Killed before the test result was there: the run is finished from the file.
+    resumed = prepare("SparseELSA", checkerboard, **SPARSE, resume=run.trainer._resume_file)
+    assert resumed.trainer.fit(resumed.train_data, resumed.valid_data) == expected
+    assert resumed.trainer.evaluate(resumed.test_data) == run.trainer.evaluate(run.test_data)
     assert os.listdir("saved") == [os.path.basename(run.trainer.saved_model_file)]
+
+
+@pytest.mark.parametrize("model, options", [("SparseELSA", SPARSE), ("ELSASAE", {"k": 4, "code_size": 24})])
+def test_a_run_that_was_killed_in_the_test_is_finished(checkerboard, model, options):
+    options = {**options, "epochs": 8, **({"autoencoder_epochs": 3} if model == "ELSASAE" else {})}
+    whole = prepare(model, checkerboard, **options)
+    expected = whole.trainer.fit(whole.train_data, whole.valid_data)
+    resumed = prepare(model, checkerboard, **options, resume=whole.trainer._resume_file)
+    assert resumed.trainer.fit(resumed.train_data, resumed.valid_data) == expected
+    assert torch.equal(resumed.model.item_embedding(), whole.model.item_embedding())
+    assert resumed.trainer.evaluate(resumed.test_data) == whole.trainer.evaluate(whole.test_data)
+
+
+def test_a_user_who_stops_a_run_is_told_how_it_goes_on(checkerboard, monkeypatch):
+    run = prepare("SparseELSA", checkerboard, **SPARSE)
+
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    run.trainer.fit(run.train_data, run.valid_data)
+    monkeypatch.setattr(Trainer, "evaluate", stopped)
+    with pytest.raises(KeyboardInterrupt, match=f"go on with the same options and --resume={run.trainer._resume_file}"):
+        run.trainer.evaluate(run.test_data)
+    # Before the first epoch has ended there is nothing to go on with.
+    monkeypatch.setattr(Trainer, "_train_epoch", stopped)
+    run = prepare("SparseELSA", checkerboard, **SPARSE)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run.trainer.fit(run.train_data, run.valid_data)
+    assert not str(caught.value)
 
 
 def test_save_step_zero_and_saved_false_leave_nothing_to_resume_from(checkerboard):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from recbole_sparse_elsa.errors import same_command_goes_on
 from recbole_sparse_elsa.leaderboard import run_leaderboard
 
 
@@ -29,4 +30,5 @@ def run(options: argparse.Namespace) -> None:
     UserError
         See `run_leaderboard`.
     """
-    run_leaderboard(options.file, options.output, options.jobs, options.threads, options.backend)
+    with same_command_goes_on():
+        run_leaderboard(options.file, options.output, options.jobs, options.threads, options.backend)

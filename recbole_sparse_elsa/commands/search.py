@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from recbole_sparse_elsa.errors import same_command_goes_on
 from recbole_sparse_elsa.search import search
 
 
@@ -45,17 +46,18 @@ def run(options: argparse.Namespace) -> None:
     UserError
         See `search`.
     """
-    results = search(
-        options.file,
-        options.model,
-        options.space,
-        options.trials,
-        options.output,
-        dataset=options.dataset,
-        size=options.size,
-        seeds=options.seeds,
-        storage=options.storage,
-        jobs=options.jobs,
-        median_stopping=options.median_stopping,
-    )
+    with same_command_goes_on():
+        results = search(
+            options.file,
+            options.model,
+            options.space,
+            options.trials,
+            options.output,
+            dataset=options.dataset,
+            size=options.size,
+            seeds=options.seeds,
+            storage=options.storage,
+            jobs=options.jobs,
+            median_stopping=options.median_stopping,
+        )
     results.print_best()

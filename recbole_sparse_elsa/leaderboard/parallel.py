@@ -15,6 +15,7 @@ import joblib
 import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.leaderboard.specification import Cell
+from recbole_sparse_elsa.machine import processes
 
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -100,6 +101,8 @@ def _run_in_own_process(
     cell: Cell, folder: str, threads: int, end_with: Sequence[int]
 ) -> tuple[Cell, str | None]:
     """What a worker does: start a process for the cell, and wait for it."""
+    for pid in end_with:
+        processes.end_with(pid)  # a worker without a cell would wait for minutes
     folder = os.path.join(folder, cell.id)
     os.makedirs(folder, exist_ok=True)
     task = {

@@ -9,13 +9,11 @@ import logging
 import os
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import pandas
-import psutil
 import scipy
 import torch
 from recbole.config import Config
@@ -27,6 +25,7 @@ from recbole_sparse_elsa.evaluation.protocol import DataCounts, describe_protoco
 from recbole_sparse_elsa.leaderboard.user_metrics import write_user_metrics
 from recbole_sparse_elsa.machine import environment
 from recbole_sparse_elsa.machine.memory import peak_memory
+from recbole_sparse_elsa.machine.processes import end_with
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, filter_data, split_data
 
 
@@ -112,24 +111,11 @@ def _bytes_per_item(model):
     return None
 
 
-def _end_with(pid):
-    """End this process as soon as the process ``pid`` ends."""
-
-    def wait():
-        try:
-            psutil.Process(pid).wait()
-        except psutil.NoSuchProcess:
-            pass
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def main() -> None:
     """Train the cell that the standard input describes; what goes wrong is printed with its traceback."""
     task = json.load(sys.stdin)
     for pid in task["end_with"]:
-        _end_with(pid)
+        end_with(pid)
     torch.set_num_threads(task["threads"])
     train_cell(**task["cell"])
 

@@ -55,8 +55,10 @@ class AutoencoderTrainer(_AutoencoderTrainer):
             if self._is_distributed:
                 distributed.barrier()  # the process that writes the best model may still be at it
             self.model.load_state_dict(read_checkpoint(self.saved_model_file, self.device)["state_dict"])
-        autoencoder = self._fit_autoencoder(self.model.k)
-        self.model.replace_item_embeddings(autoencoder, self.model.k)
+        # A run that was interrupted after its codes were saved has them already.
+        if self.model.item_embedding.is_whole:
+            autoencoder = self._fit_autoencoder(self.model.k)
+            self.model.replace_item_embeddings(autoencoder, self.model.k)
         self.optimizer = self._build_optimizer()  # what it knew of the dense embeddings has no use any more
         if valid_data:
             self.best_valid_score, self.best_valid_result = self._valid_epoch(valid_data, self._show_progress)

@@ -103,9 +103,10 @@ class PruningTrainer(ResumingTrainer):
         self._show_progress = show_progress
         if verbose:
             self.model.log_recipe()
-        result = super().fit(users, valid_data, verbose, saved, show_progress, callback_fn)
-        result = self._complete(result, valid_data)
-        self._remove_resume_point()
+        with self._interruptible():
+            result = super().fit(users, valid_data, verbose, saved, show_progress, callback_fn)
+            result = self._complete(result, valid_data)
+        self._is_finished = True
         layer = self.model.item_embedding
         has_scale = layer.item_scale is not None
         report = embedding_size_report(layer.nonzeros(), layer.shape.tolist(), layer.value_dtype, has_scale)

@@ -12,7 +12,7 @@ from recbole.trainer import Trainer
 from torch import distributed
 
 from recbole_sparse_elsa.data.fingerprint import SAVED_AS, require_same_data
-from recbole_sparse_elsa.errors import CheckpointError
+from recbole_sparse_elsa.errors import CheckpointError, Interrupted
 from recbole_sparse_elsa.training.checkpoint import read_checkpoint, write_checkpoint
 
 #: How the name of a file ends from which a run can be resumed.
@@ -58,8 +58,8 @@ def require_same_options(checkpoint: str, saved: Any, asked: Any) -> None:
 class ResumingTrainer(Trainer):
     """Keeps the state after each ``save_step`` epochs in a second file beside the best model (RecBole's checkpoint).
 
-    From it an interrupted run goes on with the same result as an uninterrupted one. The file is removed when training
-    ends.
+    From it an interrupted run goes on with the same result as an uninterrupted one. The file is removed once the best
+    model was evaluated, so that a run that ends before can still be finished.
 
     Parameters
     ----------
@@ -78,6 +78,7 @@ class ResumingTrainer(Trainer):
     def __init__(self, config: Config, model: Any) -> None:
         super().__init__(config, model)
         self._saves = False
+        self._is_finished = False
         self._random_state_to_restore: dict[str, Any] | None = None
         self._is_distributed = not config["single_spec"]
         if config["resume"]:
@@ -159,6 +160,26 @@ class ResumingTrainer(Trainer):
         if self._random_state_to_restore is not None:
             _restore_random_state(self._random_state_to_restore, train_data)
             self._random_state_to_restore = None
+
+    def evaluate(
+        self, eval_data: Any, load_best_model: bool = True, model_file: str | None = None, show_progress: bool = False
+    ) -> Any:
+        """As `recbole.trainer.Trainer.evaluate`; after that of the best model there is nothing left to resume."""
+        with self._interruptible():
+            result = super().evaluate(eval_data, load_best_model, model_file, show_progress)
+        if load_best_model and self._is_finished:
+            self._remove_resume_point()
+        return result
+
+    @contextlib.contextmanager
+    def _interruptible(self):
+        """Let a user who stops the run know how it goes on."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self._saves and os.path.exists(self._resume_file):
+                raise Interrupted(f"go on with the same options and --resume={self._resume_file}") from None
+            raise
 
     def _remove_resume_point(self):
         if self._saves:

@@ -144,3 +144,35 @@ def test_ready_config_files_are_complete(file):
     expected = "SparseSLIM" if file == "amazon-beauty" else "SparseELSA"  # as the data's histories are short or long
     assert (config["model"], config["dataset"]) == (expected, file)
     assert f"--config_files=configs/{file}.yaml" in open(path).read()
+
+
+CONFIGS = sorted(
+    os.path.relpath(os.path.join(folder, file), TOP)
+    for folder, _, files in os.walk(os.path.join(TOP, "configs"))
+    for file in files
+)
+
+
+@pytest.mark.parametrize("file", CONFIGS)
+def test_every_file_of_options_is_accepted(file):
+    """By today's options: those that a model has no more are refused."""
+    from recbole.config import Config
+
+    from recbole_sparse_elsa.leaderboard.specification import read_specification
+    from recbole_sparse_elsa.search.search_space import read_search_space
+
+    path = os.path.join(TOP, file)
+    with open(path, encoding="utf-8") as opened:
+        content = yaml.safe_load(opened)
+    if "models" in content:
+        for dataset in content["datasets"]:
+            name = dataset if isinstance(dataset, str) else dataset["name"]
+            os.makedirs(f"dataset/{name}", exist_ok=True)
+            open(f"dataset/{name}/{name}.inter", "w").close()
+        assert read_specification(path).cells
+    elif "dataset" in content:
+        os.makedirs(f"dataset/{content['dataset']}")
+        open(f"dataset/{content['dataset']}/{content['dataset']}.inter", "w").close()
+        assert Config(config_file_list=[path])["model"] == content["model"]
+    else:
+        assert read_search_space(path)

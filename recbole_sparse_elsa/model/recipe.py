@@ -61,7 +61,7 @@ class Recipe:
             steps = "then trained by gradient" if self.starts_sparse else "without gradient steps"
             words = (
                 f"a regression of every item on its neighbours, {steps}: {width}, a latent dimension an "
-                f"item; {k} non-zeros an item on average, own weight {own_weight}"
+                f"item; up to {k} non-zeros an item on average, own weight {own_weight}"
             )
         elif k is None:
             words = f"dense item embeddings of {width}, learnt by gradient"

@@ -106,6 +106,8 @@ class SparseSLIM(ItemEmbeddingRecommender):
         has_scale = layer.item_scale is not None
         report = embedding_size_report(layer.nonzeros(), layer.shape.tolist(), layer.value_dtype, has_scale)
         self.logger.info(f"item embeddings: {report}")
+        if layer.nonzeros().sum() < self.k * layer.n_items:
+            self.logger.info(f"That is fewer than k = {self.k} on average: no more neighbours say anything of an item")
 
     def _chosen_own_weight(self, show_progress):
         generator = torch.Generator().manual_seed(0)

@@ -79,6 +79,19 @@ def test_figures_beyond_accuracy_of_a_loaded_model(checkerboard, tmp_path):
         trainer.evaluate(test_data, load_best_model=False)
 
 
+def test_a_case_study_lists_what_the_evaluation_lists(checkerboard):
+    """Of equal scores, as Pop has many, the item whose token comes first."""
+    run = prepare("Pop", checkerboard)
+    run.trainer.fit(run.train_data, run.valid_data, saved=False)
+    users = run.test_data.uid_list[:20]
+    scores = full_sort_scores(users, run.model, run.test_data).numpy()
+    tokens = run.dataset.field2id_token["item_id"].astype(str)
+    for k in (1, 5, 12):
+        values, items = full_sort_topk(users, run.model, run.test_data, k)
+        assert items.tolist() == [np.lexsort((tokens, -row))[:k].tolist() for row in scores]
+        np.testing.assert_array_equal(values, np.take_along_axis(scores, items.numpy(), axis=1))
+
+
 class _NoSuchOperation(BPR):
     def full_sort_predict(self, interaction):
         raise NotImplementedError("Could not run 'aten::topk' with arguments from the 'SparseCsrCPU' backend")

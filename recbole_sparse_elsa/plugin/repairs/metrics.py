@@ -87,7 +87,7 @@ def tell_the_collector_the_order_of_tokens(original: Callable[..., Any]) -> Call
         tokens = eval_data._dataset.field2id_token[eval_data._dataset.iid_field]
         if getattr(self, "_sorted_tokens", None) is not tokens:  # each validation has the same ones
             self._sorted_tokens = tokens
-            self._token_order = torch.from_numpy(np.argsort(np.asarray(tokens).astype(str), kind="stable"))
+            self._token_order = _tokens_in_order(eval_data._dataset)
         token = _order_of_tokens.set(self._token_order)
         try:
             return original(self, eval_data, load_best_model, model_file, show_progress)
@@ -116,6 +116,42 @@ def rank_equal_scores_in_one_order() -> None:
     knows, which count as recommended in the metrics beyond accuracy.
     """
     overlay("recbole.evaluator.collector.torch", topk=best_items)
+
+
+def _leaves_the_order_of_a_case_study_open(full_sort_topk: Callable[..., Any]) -> bool:
+    return "best_items" not in source_of(full_sort_topk)
+
+
+@replaces(
+    "recbole.utils.case_study.full_sort_topk",
+    parameters="uid_series model test_data k device",
+    kind="repair",
+    until="RecBole's case study ranks equal scores in one order",
+    probe=_leaves_the_order_of_a_case_study_open,
+)
+def rank_equal_scores_of_a_case_study_alike(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a case study list the items that the evaluation lists, see `best_items`.
+
+    torch.topk leaves open which of equal scores it takes.
+    """
+
+    def full_sort_topk(uid_series, model, test_data, k, device=None):
+        from recbole.utils import case_study
+
+        scores = case_study.full_sort_scores(uid_series, model, test_data, device)
+        token = _order_of_tokens.set(_tokens_in_order(test_data.dataset))
+        try:
+            return best_items(scores, k)
+        finally:
+            _order_of_tokens.reset(token)
+
+    return full_sort_topk
+
+
+def _tokens_in_order(dataset: Any) -> torch.Tensor:
+    """The internal ids of the items in the order of their tokens: int64, ``(n_items,)``."""
+    tokens = np.asarray(dataset.field2id_token[dataset.iid_field]).astype(str)
+    return torch.from_numpy(np.argsort(tokens, kind="stable"))
 
 
 def _takes_nan_for_the_highest_score(eval_batch_collect: Callable[..., Any]) -> bool:

@@ -279,6 +279,20 @@ def test_the_width_and_the_start_follow_the_length_of_the_histories(working_fold
     assert ("--model=SparseSLIM usually ranks better" in run.model.advice()) == (width == 256)
 
 
+@pytest.mark.parametrize("items_per_user, is_enough", [(60, True), (8, False)])
+def test_epochs_are_refused_only_where_the_schedule_that_is_taken_needs_more(working_folder, items_per_user, is_enough):
+    interactions = [
+        (f"u{user}", f"i{(user * 300 // 90 + item) % 300}") for user in range(90) for item in range(items_per_user)
+    ]
+    write_interactions(working_folder / "dataset", "rings", interactions)
+    options = {"embedding_size": "auto", "start_k": "auto", "k": 32, "epochs": 4}
+    if is_enough:
+        assert prepare("SparseELSA", "rings", **options).model.pruning_schedule.first_final_epoch < 4
+    else:
+        with pytest.raises(OptionError, match="epochs is 4, but must be at least"):
+            prepare("SparseELSA", "rings", **options)
+
+
 def test_sparse_slim_learns_a_ring_without_epochs(working_folder):
     interactions = [(f"u{user}", f"i{(4 * user + item) % 300}") for user in range(75) for item in range(8)]
     write_interactions(working_folder / "dataset", "ring", interactions)

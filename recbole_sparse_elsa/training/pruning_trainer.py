@@ -48,11 +48,14 @@ class PruningTrainer(ResumingTrainer):
     ------
     CheckpointError
         The checkpoint to resume from cannot be read or does not fit.
+    OptionError
+        The schedule that the data have chosen leaves no epoch to evaluate.
     """
 
     additional_learners = ("nadam",)
 
     def __init__(self, config: Config, model: Any) -> None:
+        self.check_schedule(config, model.pruning_schedule)
         super().__init__(config, model)
         self._final_eval_step = self.eval_step
         self._show_progress = False

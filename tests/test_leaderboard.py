@@ -441,6 +441,7 @@ def test_results_csv_has_a_row_for_each_cell_phase_and_metric(runs):
         # Where the data decide, it is said why.
         expected = "" if row["label"] == "EASE" else "item embeddings of width 16, learnt by gradient from a"
         assert row["recipe"].startswith(expected) and bool(row["recipe"]) == bool(expected)
+    assert "item embeddings of width 16, learnt by gradient from a" in open("loky/tables.md", encoding="utf-8").read()
 
 
 def test_the_data_checksum_is_that_of_the_file(runs):

@@ -249,3 +249,6 @@ def test_a_log_that_cannot_be_written_any_more_is_said_once(checkerboard, root_l
         root_logger.info(line)
     said = [line for line in capsys.readouterr().err.splitlines() if "INFO" not in line]
     assert len(said) == 1 and said[0].startswith("No log from here on: ") and "No space left on device" in said[0]
+    init_logger(make_config(checkerboard, state="INFO"))  # the next run of the process has a log again
+    root_logger.info("three")
+    assert "No log" not in capsys.readouterr().err

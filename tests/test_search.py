@@ -231,7 +231,7 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(checkerboard, monke
         return fit(self, *args, **kwargs)
 
     monkeypatch.setattr(Trainer, "fit", interrupted_fit)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit, match="130"):
         search(space, trials=5)
     assert len(read_trials("found")) == 2
     again = search(space, trials=5)

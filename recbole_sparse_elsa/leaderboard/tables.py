@@ -237,9 +237,11 @@ def _recipes(results: pandas.DataFrame) -> list[str]:
     """How each model of this package was made, without what its data were; results of version 0.1.0 do not say."""
     if "recipe" not in results:
         return []
-    said = results["recipe"].where(results["recipe"] != "").dropna().str.partition(" (")[0].str.partition(". ")[0]
-    by_name = said.groupby(results["name"], sort=False).unique()
-    return [f"{name}: {' / '.join(recipes)}." for name, recipes in by_name.items()]
+    said: dict[str, dict[str, None]] = {}
+    for name, recipe in zip(results["name"], results["recipe"]):
+        if isinstance(recipe, str) and recipe:
+            said.setdefault(name, {})[recipe.partition(" (")[0]] = None
+    return [f"{name}: {' / '.join(recipes)}." for name, recipes in said.items()]
 
 
 def provenance(results: pandas.DataFrame) -> list[str]:

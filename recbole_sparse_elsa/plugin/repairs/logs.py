@@ -1,5 +1,6 @@
 """A log file of its own for each run, and counts of users and items that are right."""
 
+import contextlib
 import functools
 import logging
 import re
@@ -86,6 +87,10 @@ def _go_on_without(handler: logging.FileHandler, record: logging.LogRecord) -> N
         logging.Handler.handleError(handler, record)
         return
     logging.getLogger().removeHandler(handler)
+    if handler in _log_handlers:
+        _log_handlers.remove(handler)
+    with contextlib.suppress(OSError):
+        handler.close()
     print(f"No log from here on: {handler.baseFilename} cannot be written: {reason_of(error)}", file=sys.stderr)
 
 

@@ -12,7 +12,8 @@ from recbole_sparse_elsa.core.user_histories import UserHistories
 
 #: Items that an item is regressed on. With twice as many, embeddings of 32 non-zeros ranked no better.
 N_CANDIDATES = 64
-# Sweeps of coordinate descent over the candidates of an item: with more of them nothing ranked better.
+# Sweeps of coordinate descent over the candidates of an item. Where histories are short, more change nothing; on
+# MovieLens-100k and MovieLens-1M 30 of them rank 1 to 3 % better on validation data.
 _SWEEPS = 8
 # Entries of the systems that are solved at a time (512 MB), and of a block of rows of the Gram matrix (64 MB).
 _SYSTEM_ENTRIES = 2**27

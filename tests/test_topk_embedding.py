@@ -104,21 +104,6 @@ def test_gradient_reaches_only_the_support():
     assert (layer.weight.grad[layer.support] != 0).any()
 
 
-def test_further_dimensions_stand_beside_those_of_the_compact_form():
-    layer = layer_with([[3.0, 0.0, 1.0], [0.0, 2.0, 5.0]], compact=True)
-    layer.prune(2)
-    with pytest.raises(RuntimeError, match="only a layer in its compact form"):
-        layer_with(torch.rand(2, 3)).append_dimensions(4, torch.tensor([[0], [1]]), torch.ones(2, 1))
-    layer.append_dimensions(4, torch.tensor([[0, 3], [1, -1]]), torch.tensor([[6.0, 7.0], [8.0, 0.0]]))
-    expected = torch.tensor([[3.0, 0, 1, 6, 0, 0, 7], [0, 2, 5, 0, 8, 0, 0]])
-    torch.testing.assert_close(layer(), torch.nn.functional.normalize(expected, dim=1))
-    assert layer.nonzeros().tolist() == [4, 3] and layer.embedding_size == 7 and layer.shape.tolist() == [2, 7]
-    assert layer.column_indices.tolist() == [0, 2, 3, 6, 1, 2, 4]
-    other = TopKEmbedding(2, 3)
-    other.load_state_dict(layer.state_dict())
-    torch.testing.assert_close(other(), layer())
-
-
 def test_compact_form_holds_the_nonzeros_only():
     layer = layer_with(torch.randn(5, 8))
     layer.prune(torch.tensor([1, 2, 3, 4, 8]))

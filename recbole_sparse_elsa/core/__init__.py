@@ -3,7 +3,7 @@
 from recbole_sparse_elsa.core.held_out_interactions import hidden_ndcg, hold_out
 from recbole_sparse_elsa.core.item_regression import ItemRegression, embeddings_of_regression, regress_items
 from recbole_sparse_elsa.core.item_size import bytes_per_item, embedding_size_report
-from recbole_sparse_elsa.core.nonzero_allocation import MIN_NONZEROS, allocate_nonzeros
+from recbole_sparse_elsa.core.nonzero_allocation import MIN_NONZEROS, allocate_nonzeros, popularity_shares
 from recbole_sparse_elsa.core.popularity_scales import popularity_scales
 from recbole_sparse_elsa.core.pruning_schedule import SCHEDULES, SCHEDULES_FROM_START_K, PruningSchedule
 from recbole_sparse_elsa.core.sparse_autoencoder import SparseAutoencoder
@@ -33,5 +33,6 @@ __all__ = [
     "is_unpruned_state",
     "neighbour_start",
     "popularity_scales",
+    "popularity_shares",
     "regress_items",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from recbole_sparse_elsa.core.sparse_rows import pointers_of_counts
 from recbole_sparse_elsa.core.topk_embedding import TopKEmbedding
 from recbole_sparse_elsa.core.user_histories import UserHistories
 
@@ -45,8 +46,7 @@ def hold_out(histories: UserHistories, generator: torch.Generator) -> tuple[User
 
 
 def _part(histories, user, of):
-    counts = torch.bincount(user[of], minlength=histories.n_users)
-    pointers = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    pointers = pointers_of_counts(torch.bincount(user[of], minlength=histories.n_users))
     return UserHistories(pointers, histories.item_indices[of], histories.n_items)
 
 

@@ -7,6 +7,25 @@ import torch
 MIN_NONZEROS = 2
 
 
+def popularity_shares(users_of_items: torch.Tensor, exponent: float) -> torch.Tensor:
+    """What numbers of non-zeros are in proportion to: a power of each item's popularity.
+
+    Parameters
+    ----------
+    users_of_items : torch.Tensor
+        int64, shape ``(n_items,)``. An item without users would have no share at all; it counts as one with a single
+        user.
+    exponent : float
+        At least 0, which gives every item the same share.
+
+    Returns
+    -------
+    torch.Tensor
+        float64, shape ``(n_items,)``.
+    """
+    return users_of_items.clamp(min=1).double() ** exponent
+
+
 def allocate_nonzeros(mean: int, shares: torch.Tensor, at_least: int, at_most: torch.Tensor) -> torch.Tensor:
     """Share out non-zeros among the items in proportion to ``shares``, within bounds for each item.
 

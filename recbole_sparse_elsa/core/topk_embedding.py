@@ -278,37 +278,6 @@ class TopKEmbedding(nn.Module):
         self.support = None
         return self._change_weight(lambda tensor: tensor[rows, columns], restart=False)
 
-    @torch.no_grad()
-    def append_dimensions(self, n_dimensions: int, column_indices: torch.Tensor, values: torch.Tensor) -> None:
-        """Put further latent dimensions, and the entries in them, beside those of the compact form.
-
-        Parameters
-        ----------
-        n_dimensions : int
-            Number of further latent dimensions.
-        column_indices : torch.Tensor
-            int64, shape ``(n_items, m)``: the places of the entries among these, rising; -1, after all others of the
-            row, where an item has fewer.
-        values : torch.Tensor
-            float32, same shape: their values.
-
-        Raises
-        ------
-        RuntimeError
-            The layer is not in its compact form, or remembers initial values, which would not fit any more.
-        """
-        if not self.is_compact or self.initial_weight is not None:
-            raise RuntimeError("only a layer in its compact form, without initial values, can get further dimensions")
-        present = column_indices >= 0
-        rows = torch.cat([self._places().row_of_entry, present.nonzero()[:, 0]])
-        order = rows.argsort(stable=True)
-        columns = torch.cat([self.column_indices, column_indices[present].int() + self.embedding_size])[order]
-        weight = torch.cat([self.weight, values[present]])[order]
-        self._set_places(self.nonzeros() + present.sum(dim=1), columns)
-        self.embedding_size += n_dimensions
-        self.shape[1] = self.embedding_size
-        self._change_weight(lambda tensor: weight, restart=False)
-
     def expand(self) -> Select:
         """Change from the compact form to the dense one; embeddings stay the same.
 

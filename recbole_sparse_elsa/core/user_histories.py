@@ -172,6 +172,10 @@ class UserHistories:
         """Number of users."""
         return len(self.row_pointers) - 1
 
+    def users_of_items(self) -> torch.Tensor:
+        """Number of users who have each item: int64, shape ``(n_items,)``."""
+        return torch.bincount(self.item_indices, minlength=self.n_items)
+
     def lengths(self, users: torch.Tensor) -> torch.Tensor:
         """Number of interactions of each of the users: int64, same shape as ``users``."""
         return self.row_pointers[users + 1] - self.row_pointers[users]

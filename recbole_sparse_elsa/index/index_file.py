@@ -206,8 +206,7 @@ def read(path: str | os.PathLike[str], make: Callable[..., _Made]) -> _Made:
         scales_input = metadata["scales_input"]
         _require(scales_input in ("True", "False"), f"scales_input is {scales_input!r:.30}")
         made_by = metadata.get("made_by", "")  # version 0.1.0 did not write it
-        _require(isinstance(made_by, str), "made_by is no text")
-        _require_text(made_by)
+        _require(isinstance(made_by, str) and made_by.isprintable(), "made_by is no text")
         item_scale = arrays.get("item_scale")
         return make(encoded, _tokens(arrays, n_items), popularity, item_scale, scales_input == "True", made_by)
     except (_Damaged, OptionError) as error:
@@ -221,13 +220,6 @@ class _Damaged(Exception):
 def _require(condition: object, what: str) -> None:
     if not condition:
         raise _Damaged(f"it is damaged: {what}")
-
-
-def _require_text(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise _Damaged("it is damaged: made_by is no text") from None
 
 
 def _read_header(contents: np.ndarray) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -13,9 +13,9 @@ from recbole_sparse_elsa.leaderboard.read_results import VERSIONS
 from recbole_sparse_elsa.leaderboard.specification import Cell
 from recbole_sparse_elsa.leaderboard.user_metrics import read_user_metrics
 
-_OF_THE_EVALUATION = ("protocol", "recipe", "valid_users", "test_users")
 # Texts that results of version 0.1.0 do not have.
 _LATER_TEXTS = ("protocol", "recipe")
+_OF_THE_EVALUATION = (*_LATER_TEXTS, "valid_users", "test_users")
 _MAY_BE_UNKNOWN = ("peak_memory_bytes", "bytes_per_item")
 _MEASURED = ("train_seconds", "evaluation_seconds", "peak_memory_bytes", "bytes_per_item")
 

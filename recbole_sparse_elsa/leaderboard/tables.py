@@ -239,7 +239,7 @@ def _recipes(results: pandas.DataFrame) -> list[str]:
         return []
     said: dict[str, dict[str, None]] = {}
     for name, recipe in zip(results["name"], results["recipe"]):
-        if isinstance(recipe, str) and recipe:
+        if recipe:
             said.setdefault(name, {})[recipe.partition(" (")[0]] = None
     return [f"{name}: {' / '.join(recipes)}." for name, recipes in said.items()]
 

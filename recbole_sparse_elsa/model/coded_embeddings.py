@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
 from torch.nn import functional as F
 
 from recbole_sparse_elsa.core import SparseAutoencoder
@@ -12,26 +14,38 @@ from recbole_sparse_elsa.options import require_number, require_whole_number
 
 
 class CodedEmbeddings(ELSA):
-    """ELSA whose dense item embeddings can be replaced by codes of them (method page, section 5).
+    """ELSA whose dense item embeddings are replaced by codes of them at some time (method page, section 5).
+
+    Parameters
+    ----------
+    config : recbole.config.Config
+        Reads ``k`` and ``code_size`` beside ELSA's options.
+    dataset : recbole.data.dataset.Dataset
+        The training interactions.
 
     Attributes
     ----------
-    code_size : int or None
-        Width of the codes; None if there are to be none.
+    k : int
+        Non-zeros of a code.
+    code_size : int
+        Width of the codes.
     """
 
-    code_size: int | None = None
+    def __init__(self, config: Config, dataset: Dataset) -> None:
+        super().__init__(config, dataset)
+        self.k: int = config["k"]
+        self.code_size: int = config["code_size"]
 
-    @staticmethod
-    def check_autoencoder_options(config: Mapping[str, Any]) -> None:
-        """Raise OptionError if an option of the autoencoder is not allowed."""
-        for option in ("code_size", "autoencoder_epochs", "autoencoder_batch_size"):
+    @classmethod
+    def check_options(cls, config: Mapping[str, Any]) -> None:
+        """Refuse options that are not allowed, before any data are loaded; see `ELSA.check_options`."""
+        for option in ("k", "code_size", "autoencoder_epochs", "autoencoder_batch_size"):
             require_whole_number(option, config[option], at_least=1)
         require_number("autoencoder_learning_rate", config["autoencoder_learning_rate"], above=0)
+        super().check_options(config)
 
     def create_autoencoder(self, generator: torch.Generator) -> SparseAutoencoder:
         """An autoencoder for the present item embeddings, with codes of ``code_size``, not yet fitted."""
-        assert self.code_size is not None
         return SparseAutoencoder(self.item_embedding.embedding_size, self.code_size, generator).to(self.device)
 
     @torch.no_grad()
@@ -51,5 +65,5 @@ class CodedEmbeddings(ELSA):
         layer.replace_rows(F.normalize(autoencoder.encode(layer(), nonzeros), dim=1) * norms)
 
     def saved_widths(self) -> list[int]:
-        """As of ELSA, and the width of the codes if there are to be any."""
-        return super().saved_widths() + ([] if self.code_size is None else [self.code_size])
+        """As of ELSA, and the width of the codes."""
+        return [*super().saved_widths(), self.code_size]

@@ -9,13 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from recbole.config import Config
-from recbole.data.dataset import Dataset
 
 from recbole_sparse_elsa.core import SparseAutoencoder
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.model.coded_embeddings import CodedEmbeddings
-from recbole_sparse_elsa.options import require_whole_number
 
 
 class ELSASAE(CodedEmbeddings):
@@ -34,17 +31,10 @@ class ELSASAE(CodedEmbeddings):
         The training interactions.
     """
 
-    def __init__(self, config: Config, dataset: Dataset) -> None:
-        super().__init__(config, dataset)
-        self.k = config["k"]
-        self.code_size = config["code_size"]
-
     @classmethod
     def check_options(cls, config: Mapping[str, Any]) -> None:
         """Refuse options that are not allowed, before any data are loaded; see `ELSA.check_options`."""
         super().check_options(config)
-        require_whole_number("k", config["k"], at_least=1)
-        cls.check_autoencoder_options(config)
         if config["k"] > config["code_size"]:
             raise OptionError(
                 f"k is {config['k']}, but must lie in [1, code_size], and code_size is {config['code_size']}"

@@ -12,7 +12,7 @@ import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 
-from recbole_sparse_elsa.core import PruningSchedule
+from recbole_sparse_elsa.core import PruningSchedule, popularity_shares
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.model.coded_embeddings import CodedEmbeddings
 from recbole_sparse_elsa.model.recipe import Recipe
@@ -32,16 +32,12 @@ class FineTunedELSASAE(CodedEmbeddings):
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
-        self.k = config["k"]
-        self.code_size = config["code_size"]
-        self.nonzero_shares = self.nonzero_shares_of(config["popularity_exponent"])
+        self.nonzero_shares = popularity_shares(self.histories.users_of_items(), config["popularity_exponent"])
 
     @classmethod
     def check_options(cls, config: Mapping[str, Any]) -> None:
         """Refuse options that are not allowed, before any data are loaded; see `ELSA.check_options`."""
-        require_whole_number("k", config["k"], at_least=1)
         require_whole_number("dense_epochs", config["dense_epochs"], at_least=1)
-        cls.check_autoencoder_options(config)
         super().check_options(config)
         require_number("popularity_exponent", config["popularity_exponent"], at_least=0)
         k, code_size, width = config["k"], config["code_size"], config["embedding_size"]
@@ -58,9 +54,7 @@ class FineTunedELSASAE(CodedEmbeddings):
 
     def nonzeros_at(self, epoch: int) -> torch.Tensor:
         """As of ELSA; those of the codes are in proportion to a power of the item's popularity, of mean k."""
-        if epoch < self.pruning_schedule.first_final_epoch:
-            return self.item_embedding.nonzeros()
-        return self.allocated(self.k, self.nonzero_shares)
+        return self.allocated(self.pruning_schedule.k_at(epoch), self.nonzero_shares)
 
     def recipe_in_words(self) -> str:
         """How the model is made."""

@@ -18,6 +18,7 @@ from recbole_sparse_elsa.core import (
     UserBatch,
     UserHistories,
     allocate_nonzeros,
+    embedding_size_report,
     popularity_scales,
 )
 from recbole_sparse_elsa.errors import CheckpointError, OptionError
@@ -80,16 +81,9 @@ class ItemEmbeddingRecommender(GeneralRecommender):
         """Item embeddings of the recipe's width, with the scales of the items' scores; see `TopKEmbedding`."""
         exponent, scale = config["popularity_scale"], None
         if exponent > 0:
-            scale = popularity_scales(self.users_of_items(), exponent)
+            scale = popularity_scales(self.histories.users_of_items(), exponent)
         n_items, recipe = self.histories.n_items, self.recipe
         return TopKEmbedding(n_items, recipe.embedding_size, config["value_dtype"], start, scale, recipe.scales_input)
-
-    def nonzero_shares_of(self, popularity_exponent: float) -> torch.Tensor:
-        """What numbers of non-zeros are in proportion to, a power of popularity: float64, ``(n_items - 1,)``.
-
-        An item without users would have no share at all; it counts as one with a single user.
-        """
-        return self.users_of_items().clamp(min=1).double() ** popularity_exponent
 
     def allocated(self, k: int, nonzero_shares: torch.Tensor) -> torch.Tensor:
         """Numbers of non-zeros of mean k in proportion to shares, of which no item gets more than it has."""
@@ -97,10 +91,6 @@ class ItemEmbeddingRecommender(GeneralRecommender):
         if present.sum() <= k * len(present):
             return present
         return allocate_nonzeros(k, nonzero_shares, MIN_NONZEROS, present)
-
-    def users_of_items(self) -> torch.Tensor:
-        """Number of users who have each item: int64, shape ``(n_items - 1,)``."""
-        return torch.bincount(self.histories.item_indices, minlength=self.histories.n_items)
 
     @staticmethod
     def check_scoring_options(config: Mapping[str, Any]) -> None:
@@ -176,7 +166,13 @@ class ItemEmbeddingRecommender(GeneralRecommender):
         name = set_color(type(self).__name__, "blue")
         self.logger.info(". ".join(filter(None, (f"{name}: {self.recipe_in_words()}", self.advice()))))
 
+    def log_size(self) -> None:
+        """Say how large the item embeddings are."""
+        layer, name = self.item_embedding, set_color("item embeddings", "blue")
+        has_scale = layer.item_scale is not None
+        report = embedding_size_report(layer.nonzeros(), layer.shape.tolist(), layer.value_dtype, has_scale)
+        self.logger.info(f"{name}: {report}")
+
     def _facts(self):
         lengths = self.histories.row_pointers.diff()
-        n_users = int(torch.count_nonzero(lengths))
-        return DataFacts(self.histories.n_items, n_users, lengths.sum().item() / max(1, n_users))
+        return DataFacts(lengths.sum().item() / max(1, int(torch.count_nonzero(lengths))))

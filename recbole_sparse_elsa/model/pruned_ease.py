@@ -181,7 +181,6 @@ def _pruned_by_row(inverse, k, show_progress):
     values = np.empty((n_items, k), dtype=np.float32)
     for rows, weights in _weights_by_blocks(inverse, "Prune", show_progress):
         magnitude = np.abs(weights)
-        magnitude[np.arange(len(magnitude)), np.arange(rows.start, rows.stop)] = -1.0
         kept = np.sort(np.argpartition(magnitude, n_items - k, axis=1)[:, n_items - k :], axis=1)
         columns[rows], values[rows] = kept, np.take_along_axis(weights, kept, axis=1)
     pruned = csr_matrix((values.reshape(-1), columns.reshape(-1), np.arange(n_items + 1) * k), shape=(n_items, n_items))
@@ -190,20 +189,18 @@ def _pruned_by_row(inverse, k, show_progress):
 
 
 def _pruned_by_matrix(inverse, k, show_progress):
-    """The k n_items weights of largest magnitude of the matrix; of equal ones those of the first rows."""
+    """The k n_items weights of largest magnitude of the matrix; which of equal ones is left open."""
     n_items = len(inverse)
     n_kept = min(k, n_items - 1) * n_items
-    magnitudes = np.empty(0, dtype=np.float32)
     places = np.empty(0, dtype=np.int64)
     values = np.empty(0, dtype=np.float32)
     for rows, weights in _weights_by_blocks(inverse, "Prune", show_progress):
         flat = weights.reshape(-1).astype(np.float32)
-        magnitudes = np.concatenate([magnitudes, np.abs(flat)])
         places = np.concatenate([places, np.arange(len(flat)) + rows.start * n_items])
         values = np.concatenate([values, flat])
-        if len(magnitudes) > n_kept:
-            kept = np.sort(np.argpartition(-magnitudes, n_kept - 1)[:n_kept])
-            magnitudes, places, values = magnitudes[kept], places[kept], values[kept]
+        if len(values) > n_kept:
+            kept = np.sort(np.argpartition(-np.abs(values), n_kept - 1)[:n_kept])
+            places, values = places[kept], values[kept]
     row_of_place, columns = np.divmod(places, n_items)
     pruned = csr_matrix((values, (row_of_place, columns)), shape=(n_items, n_items))
     pruned.eliminate_zeros()

@@ -111,14 +111,10 @@ class DataFacts:
 
     Attributes
     ----------
-    n_items, n_users : int
-        Items of the catalogue, and users with training interactions.
     mean_length : float
-        Training items of these users, on average.
+        Training items of the users who have any, on average.
     """
 
-    n_items: int
-    n_users: int
     mean_length: float
 
     @property

@@ -13,7 +13,7 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
-from recbole_sparse_elsa.core import PruningSchedule, TopKEmbedding, UserBatch, neighbour_start
+from recbole_sparse_elsa.core import PruningSchedule, TopKEmbedding, UserBatch, neighbour_start, popularity_shares
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.model.elsa import ELSA
 from recbole_sparse_elsa.model.recipe import Recipe, choices_before_data, choose_recipe, schedule_of, sparse_start_k
@@ -51,7 +51,7 @@ class SparseELSA(ELSA):
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.restart = config["restart"]
-        self.nonzero_shares = self.nonzero_shares_of(config["popularity_exponent"])
+        self.nonzero_shares = popularity_shares(self.histories.users_of_items(), config["popularity_exponent"])
         self.length_exponent = config["length_exponent"]
         lengths = self.histories.row_pointers.diff()
         self._mean_weight = (lengths[lengths > 0].double() ** self.length_exponent).mean().item()

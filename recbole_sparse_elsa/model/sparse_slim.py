@@ -5,6 +5,7 @@ Reference:
     the kind of Vančura et al. "Efficient Learning of Sparse Representations from Interactions." in WWW 2026.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,10 +18,10 @@ from tqdm import tqdm
 from recbole_sparse_elsa.core import (
     SparseRows,
     TopKEmbedding,
-    embedding_size_report,
     embeddings_of_regression,
     hidden_ndcg,
     hold_out,
+    popularity_shares,
     regress_items,
 )
 from recbole_sparse_elsa.core.sparse_rows import pointers_of_counts
@@ -56,7 +57,6 @@ class SparseSLIM(ItemEmbeddingRecommender):
         n_items = self.histories.n_items
         if self.k > n_items:
             raise OptionError(f"k is {self.k}, but must be at most the number of items, which is {n_items}")
-        self.embedding_size = n_items
         self.training_histories = self.histories.to("cpu")
         self.options = {name: config[name] for name in ("reg_weight", "l1_weight", "length_exponent")}
         self.popularity_exponent = config["popularity_exponent"]
@@ -85,33 +85,29 @@ class SparseSLIM(ItemEmbeddingRecommender):
         """Choose ``own_weight`` where it is auto, and compute the item embeddings.
 
         It is chosen on a tenth of the training interactions of some users, hidden from a first regression: the
-        validation data play no part. They are the same for the same data and seed, whatever was drawn before.
+        validation data play no part. What is hidden follows from the data alone, whatever the seed.
         """
         own_weight, reason = self.own_weight, ""
         if own_weight == "auto":
             own_weight, reason = self._chosen_own_weight(show_progress)
-        start = self._embeddings(self.training_histories, (own_weight,), "Regression", show_progress)[own_weight]
-        columns, values = start
+        starts = self._embeddings(self.training_histories, (own_weight,), "Regression", show_progress)
+        columns, values = starts[own_weight]
         present = columns >= 0
         rows = SparseRows(
             values[present],
             columns[present].int(),
             pointers_of_counts(present.sum(dim=1)),
-            (self.embedding_size, self.embedding_size),
+            (len(columns), self.recipe.embedding_size),
         )
         self.item_embedding.load_csr(rows)
-        self.recipe = Recipe(self.embedding_size, "regression", None, True, own_weight, reason)
+        self.recipe = dataclasses.replace(self.recipe, own_weight=own_weight, reason=reason)
         self.log_recipe()
-        layer = self.item_embedding
-        has_scale = layer.item_scale is not None
-        report = embedding_size_report(layer.nonzeros(), layer.shape.tolist(), layer.value_dtype, has_scale)
-        self.logger.info(f"item embeddings: {report}")
-        if layer.nonzeros().sum() < self.k * layer.n_items:
+        self.log_size()
+        if rows.values.numel() < self.k * rows.shape[0]:
             self.logger.info(f"That is fewer than k = {self.k} on average: no more neighbours say anything of an item")
 
     def _chosen_own_weight(self, show_progress):
-        generator = torch.Generator().manual_seed(0)
-        shown, hidden = hold_out(self.training_histories, generator)
+        shown, hidden = hold_out(self.training_histories, torch.Generator().manual_seed(0))
         starts = self._embeddings(shown, _OWN_WEIGHTS, "Choose own weight", show_progress)
         layer, figures = self.item_embedding, {}
         scale = None if layer.item_scale is None else layer.item_scale.cpu()
@@ -127,8 +123,7 @@ class SparseSLIM(ItemEmbeddingRecommender):
         bar = "{l_bar}{bar}| {elapsed}<{remaining}"
         with tqdm(total=1, ncols=100, desc=description, bar_format=bar, disable=not show_progress) as progress:
             regression = regress_items(histories, **self.options, on_progress=progress.update)
-        users = torch.bincount(histories.item_indices, minlength=histories.n_items)
-        shares = users.clamp(min=1).double() ** self.popularity_exponent
+        shares = popularity_shares(histories.users_of_items(), self.popularity_exponent)
         return {own: embeddings_of_regression(regression, self.k, own, shares) for own in own_weights}
 
     def recipe_in_words(self) -> str:
@@ -138,7 +133,3 @@ class SparseSLIM(ItemEmbeddingRecommender):
     def advice(self) -> str:
         """As of ItemEmbeddingRecommender."""
         return "On such long histories --model=SparseELSA usually ranks better" if self.facts.has_long_histories else ""
-
-    def saved_widths(self) -> list[int]:
-        """As of ItemEmbeddingRecommender."""
-        return [self.embedding_size]

@@ -19,6 +19,12 @@ Kind = Literal["repair", "policy", "speed", "feature"]
 #: The kinds of changes, in the order in which they are made.
 KINDS: tuple[Kind, ...] = ("repair", "policy", "speed", "feature")
 
+#: The constructors of RecBole's kinds of models, which one replacement fits.
+MODEL_CONSTRUCTORS = tuple(
+    f"recbole.model.abstract_recommender.{kind}Recommender.__init__"
+    for kind in ("General", "Sequential", "Knowledge", "Context")
+)
+
 
 @dataclass(frozen=True)
 class Change:

@@ -2,18 +2,18 @@
 
 import importlib
 
+_TRAINERS = {
+    "ELSA": ("pruning_trainer", "PruningTrainer"),
+    "SparseELSA": ("pruning_trainer", "PruningTrainer"),
+    "ELSASAE": ("autoencoder_trainer", "AutoencoderTrainer"),
+    "FineTunedELSASAE": ("autoencoder_trainer", "FineTuningTrainer"),
+}
+
 #: The models whose training can be resumed.
-RESUMABLE = ("ELSA", "SparseELSA", "ELSASAE", "FineTunedELSASAE")
+RESUMABLE = tuple(_TRAINERS)
 
 
 def trainer_class(model: str) -> type:
     """The class that trains a model of this package; its module is imported when it is first asked for."""
-    if model == "ELSASAE":
-        module, name = "autoencoder_trainer", "AutoencoderTrainer"
-    elif model == "FineTunedELSASAE":
-        module, name = "autoencoder_trainer", "FineTuningTrainer"
-    elif model in RESUMABLE:
-        module, name = "pruning_trainer", "PruningTrainer"
-    else:
-        module, name = "whole_data_trainer", "WholeDataTrainer"
+    module, name = _TRAINERS.get(model, ("whole_data_trainer", "WholeDataTrainer"))
     return getattr(importlib.import_module(f"{__name__}.{module}"), name)

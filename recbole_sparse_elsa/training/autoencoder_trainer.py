@@ -82,5 +82,4 @@ class FineTuningTrainer(_AutoencoderTrainer):
             # Moments were taken along the former dimensions.
             self.optimizer.state.clear()
             self._change_layer(lambda: self.model.replace_item_embeddings(autoencoder, nonzeros))
-            self._change_layer(lambda: layer.prune(nonzeros))
         super()._prune(epoch_idx)

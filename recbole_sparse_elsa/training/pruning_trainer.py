@@ -12,7 +12,7 @@ from recbole.utils import set_color
 from torch import distributed, optim
 from torch.nn.parallel import DistributedDataParallel
 
-from recbole_sparse_elsa.core import PruningSchedule, embedding_size_report
+from recbole_sparse_elsa.core import PruningSchedule
 from recbole_sparse_elsa.errors import OptionError, TrainingError
 from recbole_sparse_elsa.options import derived_config
 from recbole_sparse_elsa.training.resuming import ResumingTrainer, of_all_processes
@@ -110,10 +110,7 @@ class PruningTrainer(ResumingTrainer):
             result = super().fit(users, valid_data, verbose, saved, show_progress, callback_fn)
             result = self._complete(result, valid_data)
         self._is_finished = True
-        layer = self.model.item_embedding
-        has_scale = layer.item_scale is not None
-        report = embedding_size_report(layer.nonzeros(), layer.shape.tolist(), layer.value_dtype, has_scale)
-        self.logger.info(set_color("item embeddings", "blue") + f": {report}")
+        self.model.log_size()
         return result
 
     def _complete(self, result, valid_data):

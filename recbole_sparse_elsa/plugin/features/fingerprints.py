@@ -6,7 +6,7 @@ from typing import Any
 
 from recbole_sparse_elsa.data.fingerprint import SAVED_AS, Fingerprint, require_same_data
 from recbole_sparse_elsa.errors import CheckpointError
-from recbole_sparse_elsa.plugin.patching import replaces, source_of
+from recbole_sparse_elsa.plugin.patching import MODEL_CONSTRUCTORS, replaces, source_of
 
 
 def _knows_nothing_of_the_tokens(original: Callable[..., Any]) -> bool:
@@ -14,10 +14,7 @@ def _knows_nothing_of_the_tokens(original: Callable[..., Any]) -> bool:
 
 
 @replaces(
-    "recbole.model.abstract_recommender.GeneralRecommender.__init__",
-    "recbole.model.abstract_recommender.SequentialRecommender.__init__",
-    "recbole.model.abstract_recommender.KnowledgeRecommender.__init__",
-    "recbole.model.abstract_recommender.ContextRecommender.__init__",
+    *MODEL_CONSTRUCTORS,
     parameters="self config dataset",
     kind="feature",
     until="RecBole's models know the tokens of their users and items",

@@ -11,7 +11,7 @@ import torch
 
 from recbole_sparse_elsa.errors import DatasetError, TrainingError
 from recbole_sparse_elsa.plugin.full_sort import not_implemented_is_an_error
-from recbole_sparse_elsa.plugin.patching import replaces, source_of
+from recbole_sparse_elsa.plugin.patching import MODEL_CONSTRUCTORS, replaces, source_of
 
 
 def _figures_print_their_type(evaluate: Callable[..., Any]) -> bool:
@@ -94,10 +94,7 @@ def _forgets_the_data_of_a_model(init: Callable[..., Any]) -> bool:
 
 
 @replaces(
-    "recbole.model.abstract_recommender.GeneralRecommender.__init__",
-    "recbole.model.abstract_recommender.SequentialRecommender.__init__",
-    "recbole.model.abstract_recommender.KnowledgeRecommender.__init__",
-    "recbole.model.abstract_recommender.ContextRecommender.__init__",
+    *MODEL_CONSTRUCTORS,
     parameters="self config dataset",
     kind="repair",
     until="RecBole's evaluation collects what its metrics need",

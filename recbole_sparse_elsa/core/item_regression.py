@@ -10,10 +10,10 @@ import torch
 from recbole_sparse_elsa.core.nonzero_allocation import MIN_NONZEROS, allocate_nonzeros
 from recbole_sparse_elsa.core.user_histories import UserHistories
 
-#: Items that an item is regressed on. With twice as many, embeddings of 32 non-zeros ranked no better.
+#: Items that an item is regressed on: the systems to solve grow with its square.
 N_CANDIDATES = 64
-# Sweeps of coordinate descent over the candidates of an item. Where histories are short, more change nothing; on
-# MovieLens-100k and MovieLens-1M 30 of them rank 1 to 3 % better on validation data.
+# Sweeps of coordinate descent over the candidates of an item. With 30 instead of 8, python run_recbole.py
+# --model=SparseSLIM --valid_metric=NDCG@10 gets .2475 instead of .2444 on validation data of MovieLens-100k.
 _SWEEPS = 8
 # Entries of the systems that are solved at a time (512 MB), and of a block of rows of the Gram matrix (64 MB).
 _SYSTEM_ENTRIES = 2**27

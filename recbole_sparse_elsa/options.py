@@ -1,11 +1,13 @@
 """Options: checks of single ones, worded the same everywhere, and other values for a checked Config."""
 
 import argparse
+import contextlib
 import copy
 import errno
 import math
 import os
 import stat
+from collections.abc import Iterator
 from typing import Any
 
 from recbole_sparse_elsa.errors import OptionError
@@ -71,6 +73,19 @@ def shown(value: object) -> str:
     except (ValueError, RecursionError):  # a number of more digits than Python writes, a list within lists
         text = f"a {type(value).__name__} that is too long or too deep to be shown"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+@contextlib.contextmanager
+def reading_yaml(what: str) -> Iterator[None]:
+    """Raise OptionError in one line for what a YAML file, as messages call it, may be wrong in while it is parsed."""
+    import yaml
+
+    try:
+        yield
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError) as error:  # of wrong dates and tags
+        raise OptionError(f"{what} is not a YAML file: {' '.join(str(error).split()):.500}") from None
+    except RecursionError:
+        raise OptionError(f"{what} is not read: its lists or mappings are nested too deep") from None
 
 
 def require_regular_file(file: str | os.PathLike[str]) -> None:

@@ -14,7 +14,7 @@ from recbole.config import Config
 
 import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import OptionError, UserError
-from recbole_sparse_elsa.options import require_regular_file, require_whole_number, shown
+from recbole_sparse_elsa.options import reading_yaml, require_regular_file, require_whole_number, shown
 from recbole_sparse_elsa.plugin.policy_options import all_options, describe_unknown_option, known_options
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line
 
@@ -132,14 +132,10 @@ def read_yaml(file: str | os.PathLike[str]) -> dict[str, Any]:
     """
     try:
         require_regular_file(file)
-        with open(file, encoding="utf-8") as opened:
+        with open(file, encoding="utf-8") as opened, reading_yaml(str(file)):
             content = yaml.load(opened, Loader=_Loader)
     except OSError as error:
         raise OptionError(f"{file} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError) as error:  # of wrong dates and tags
-        raise OptionError(f"{file} is not a YAML file: {' '.join(str(error).split()):.500}") from None
-    except RecursionError:
-        raise OptionError(f"{file} is not read: its lists or mappings are nested too deep") from None
     if not isinstance(content, dict):
         raise OptionError(f"{file} must hold a mapping of keys to values, but holds {shown(content)}")
     return content

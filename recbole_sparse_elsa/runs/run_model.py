@@ -8,6 +8,7 @@ import yaml
 from recbole.quick_start import quick_start
 
 from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.options import reading_yaml
 from recbole_sparse_elsa.training.checkpoint import read_checkpoint
 
 _DEFAULTS = {"model": "SparseELSA", "dataset": "ml-100k"}
@@ -85,14 +86,8 @@ def _model_and_dataset_of(config_file):
     """The model and the data set that a config file names, either of which may be missing."""
     if not os.path.isfile(config_file):
         raise OptionError(f"config_files: {config_file} was not found; give YAML files, separated by spaces")
-    with open(config_file, encoding="utf-8") as file:
-        try:
-            options = yaml.load(file, Loader=yaml.FullLoader) or {}
-        except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError) as error:
-            reason = " ".join(str(error).split())
-            raise OptionError(f"config_files: {config_file} is not a YAML file: {reason:.500}") from None
-        except RecursionError:
-            raise OptionError(f"config_files: {config_file} is not read: it is nested too deep") from None
+    with open(config_file, encoding="utf-8") as file, reading_yaml(f"config_files: {config_file}"):
+        options = yaml.load(file, Loader=yaml.FullLoader) or {}
     if not isinstance(options, dict):
         raise OptionError(f"config_files: {config_file} must hold a mapping of options to values")
     return {name: options[name] for name in ("model", "dataset") if name in options}

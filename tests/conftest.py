@@ -84,6 +84,8 @@ def prepare(model, dataset, **options):
             "popularity_exponent": 0.0,
             "popularity_scale": 0.0,
             "length_exponent": 0.0,
+            "noise_variance": 0.0,
+            "learning_rate": 0.05,
             "learning_rate_decay": False,
             "restart": True,
         }

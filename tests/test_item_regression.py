@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import histories_of
 from scipy.optimize import nnls
-from test_sparse_start import N_ITEMS, N_USERS, random_rows
+from test_sparse_start import N_ITEMS, N_USERS, random_rows, rows_without_ties
 
 from recbole_sparse_elsa.core import (
     TopKEmbedding,
@@ -19,15 +19,6 @@ from recbole_sparse_elsa.core import (
 
 REG_WEIGHT = 4.3
 REGRESSION = {"reg_weight": REG_WEIGHT, "l1_weight": 0.3, "length_exponent": -0.25}
-
-
-def rows_without_ties():
-    """As `random_rows`, each item with another number of users: no two items are equally near to a third."""
-    rows = random_rows()
-    for item in range(N_ITEMS - 1):
-        rows[:-1, item] = 0
-        rows[torch.randperm(N_USERS - 1, generator=torch.Generator().manual_seed(item))[: 5 + item], item] = 1
-    return rows
 
 
 def dense(column_indices, values):
@@ -48,8 +39,8 @@ def embeddings_of(rows, k, own_weight=0.15, **weights):
 @pytest.mark.parametrize("block_size", [1, 2**25])
 @pytest.mark.parametrize("n_candidates", [3, 64])
 def test_regression_of_each_item_on_the_items_that_share_most_users(monkeypatch, block_size, n_candidates):
-    for name in ("_SYSTEM_ENTRIES", "_BLOCK_ENTRIES"):
-        monkeypatch.setattr(f"recbole_sparse_elsa.core.item_regression.{name}", block_size)
+    for name in ("item_regression._SYSTEM_ENTRIES", "gram_matrix._BLOCK_ENTRIES"):
+        monkeypatch.setattr(f"recbole_sparse_elsa.core.{name}", block_size)
     monkeypatch.setattr("recbole_sparse_elsa.core.item_regression.N_CANDIDATES", n_candidates)
     monkeypatch.setattr("recbole_sparse_elsa.core.item_regression._SWEEPS", 100)
     rows = rows_without_ties()

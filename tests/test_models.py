@@ -16,7 +16,7 @@ GRADIENT_MODELS = [
     ("SparseELSA", {"k": 16}),
     ("SparseELSA", {"restart": False}),
     ("SparseELSA", {"embedding_form": "compact"}),
-    ("SparseELSA", {"start_k": 8}),
+    ("SparseELSA", {"start_k": 8, "noise_variance": 0.01}),
     ("SparseELSA", {"popularity_scale": 0.5, "length_exponent": 0.75, "value_dtype": "int4"}),
     ("ELSASAE", {"k": 4, "code_size": 12, "autoencoder_epochs": 50}),
     ("FineTunedELSASAE", {"k": 4, "code_size": 24, "autoencoder_epochs": 20, "dense_epochs": 3, "popularity_scale": 0}),
@@ -258,39 +258,41 @@ def test_histories_stay_sparse(checkerboard):
     assert not any("histor" in name for name in run.model.state_dict())
 
 
-@pytest.mark.parametrize(
-    "items_per_user, width, start",
-    [(60, 4096, "neighbours"), (52, 4096, "neighbours"), (48, 256, "dense"), (8, 256, "dense")],
-    ids=["long histories", "just as long", "just shorter", "very short ones"],
-)
-def test_the_width_and_the_start_follow_the_length_of_the_histories(working_folder, items_per_user, width, start):
+@pytest.mark.parametrize("items_per_user, is_short", [(60, False), (52, False), (48, True), (8, True)])
+def test_a_catalogue_has_a_latent_dimension_an_item_however_long_the_histories(working_folder, items_per_user, is_short):
     interactions = [
         (f"u{user}", f"i{(user * 300 // 90 + item) % 300}") for user in range(90) for item in range(items_per_user)
     ]
     write_interactions(working_folder / "dataset", "rings", interactions)
     options = {"embedding_size": "auto", "start_k": "auto", "eval_args": {"split": {"RS": [0.9, 0.0, 0.1]}}}
     run = prepare("SparseELSA", "rings", **options)
+    width = run.dataset.item_num - 1
     assert run.model.recipe.embedding_size == run.model.item_embedding.embedding_size == width
     assert run.config["embedding_size"] == "auto"  # the options stay what they were
-    assert run.model.recipe.start == start and run.model.item_embedding.is_compact == (start == "neighbours")
-    # It is said why, and which model to try where this one is usually behind.
-    words = run.model.recipe_in_words()
-    assert f"width {width}" in words and "training items on average" in words
-    assert ("--model=SparseSLIM usually ranks better" in run.model.advice()) == (width == 256)
+    assert run.model.recipe.start == "co-occurrence" and run.model.recipe.start_k == 128
+    assert run.model.item_embedding.nonzeros().max() <= 128
+    assert f"width {width}, learnt by gradient from a co-occurrence start" in run.model.recipe_in_words()
+    # It is said which model to try where this one is usually behind.
+    assert ("--model=SparseSLIM usually ranks better" in run.model.advice()) == is_short
 
 
-@pytest.mark.parametrize("items_per_user, is_enough", [(60, True), (8, False)])
-def test_epochs_are_refused_only_where_the_schedule_that_is_taken_needs_more(working_folder, items_per_user, is_enough):
-    interactions = [
-        (f"u{user}", f"i{(user * 300 // 90 + item) % 300}") for user in range(90) for item in range(items_per_user)
-    ]
-    write_interactions(working_folder / "dataset", "rings", interactions)
-    options = {"embedding_size": "auto", "start_k": "auto", "k": 32, "epochs": 4}
-    if is_enough:
-        assert prepare("SparseELSA", "rings", **options).model.pruning_schedule.first_final_epoch < 4
-    else:
-        with pytest.raises(OptionError, match="epochs is 4, but must be at least"):
-            prepare("SparseELSA", "rings", **options)
+@pytest.mark.parametrize(
+    "options, width, start_k",
+    [
+        ({"start_k": None}, 4096, None),
+        ({"start_k": None, "embedding_size": 64}, 64, None),
+        ({"embedding_size": 20}, 20, 20),
+        ({"k": 50}, 200, 200),
+        ({"k": 50, "embedding_size": 100}, 100, 100),
+        ({"pruning_schedule": "constant"}, 4096, None),
+    ],
+)
+def test_the_width_and_the_start_follow_the_options(checkerboard, options, width, start_k):
+    run = prepare("SparseELSA", checkerboard, epochs=30, **{"embedding_size": "auto", "start_k": "auto", **options})
+    assert (run.model.recipe.embedding_size, run.model.recipe.start_k) == (width, start_k)
+    run.trainer.fit(run.train_data, run.valid_data)
+    # Of 40 items none has more entries than there are items.
+    assert run.model.item_embedding.nonzeros().max() <= (width if start_k is None else 40)
 
 
 def test_sparse_slim_learns_a_ring_without_epochs(working_folder):

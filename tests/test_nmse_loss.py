@@ -8,17 +8,26 @@ from test_topk_embedding import batch_of, layer_with, random_rows
 from torch.nn import functional as F
 
 from recbole_sparse_elsa.core import UserBatch
-from recbole_sparse_elsa.core.nmse_loss import nmse_loss_and_gradient_, sparse_nmse_loss
+from recbole_sparse_elsa.core.nmse_loss import InputNoise, nmse_loss_and_gradient_, sparse_nmse_loss
 from recbole_sparse_elsa.core.topk_embedding import _unit_values
 
 
-def naive_losses(embeddings, inputs, targets, scale=1, scales_input=False):
-    """Method page, section 1, times the number of items, in the precision of ``embeddings``."""
+def naive_losses(embeddings, inputs, targets, scale=1, scales_input=False, noise_variance=0.0):
+    """Method page, section 1, times the number of items, in the precision of ``embeddings``.
+
+    A prediction of norm ``n`` is divided by ``sqrt(n² + noise)``, and counts as one of norm 1 then: the loss is
+    ``2 - 2 cos``.
+    """
     item_item = (embeddings @ embeddings.T) * (1 - torch.eye(len(embeddings), dtype=embeddings.dtype))
     losses = []
     for input_row, target in zip(inputs.to(embeddings), targets.to(embeddings)):
         prediction = torch.relu((input_row / scale if scales_input else input_row) @ item_item) * scale
         norm = prediction.square().sum().sqrt()
+        if noise_variance and norm > 1e-9:
+            noise = noise_variance * (item_item * scale).square().sum()
+            product = (prediction * target).sum() / target.square().sum().sqrt()
+            losses.append(2 - 2 * product / (norm.square() + noise).sqrt())
+            continue
         unit = prediction / norm if norm > 1e-9 else 0 * prediction  # below that it is rounding's
         losses.append((unit - target / target.square().sum().sqrt()).square().sum())
     return torch.stack(losses)
@@ -55,10 +64,11 @@ def test_a_prediction_of_zeros_costs_one_and_has_no_gradient():
     input_dropout=st.sampled_from([0.0, 0.5]),
     is_scaled=st.booleans(),
     scales_input=st.booleans(),
+    noise_variance=st.sampled_from([0.0, 0.01, 2.0]),
     data=st.data(),
 )
 def test_loss_and_gradient_agree_with_the_dense_formula(
-    seed, n_users, n_items, embedding_size, input_dropout, is_scaled, scales_input, data
+    seed, n_users, n_items, embedding_size, input_dropout, is_scaled, scales_input, noise_variance, data
 ):
     generator = torch.Generator().manual_seed(seed)
     # Rows of a norm between 1 and 2: the gradient of a row, and with it what rounding adds, is divided by its norm.
@@ -77,14 +87,15 @@ def test_loss_and_gradient_agree_with_the_dense_formula(
     # Of a prediction that nearly cancels out, single precision has few digits left.
     norms = layer.predict(batch).norm(dim=1)
     assume(all(norm < 1e-5 or norm > 0.25 for norm in norms.tolist()))
-    expected = naive_losses(embeddings, batch.rows(), targets, scale.double() if is_scaled else 1, scales_input).mean()
+    wide_scale = scale.double() if is_scaled else 1
+    expected = naive_losses(embeddings, batch.rows(), targets, wide_scale, scales_input, noise_variance).mean()
     expected.backward()
     expected_gradient = torch.where(layer() != 0, wide.grad, 0.0)
 
     for form in ("dense", "compact"):
         if form == "compact":
             layer.compress()
-        loss = layer.nmse_loss(batch)
+        loss = layer.nmse_loss(batch, noise_variance=noise_variance)
         loss.backward()
         assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
         torch.testing.assert_close(dense_gradient(layer).double(), expected_gradient, rtol=1e-4, atol=1e-5)
@@ -209,3 +220,54 @@ def test_max_output_below_the_items_of_a_batch_is_raised_with_a_warning():
     with pytest.warns(UserWarning, match="max_output is 5, but batches have more items"):
         loss = layer.nmse_loss(batch, max_output=5)
     assert loss.isfinite()
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("max_output", [None, 40])
+def test_what_noise_adds_is_estimated_without_bias(compact, max_output):
+    generator = torch.Generator().manual_seed(8)
+    scale = (0.5 + 0.5 * torch.rand(90, generator=generator)).half()
+    layer = layer_with(torch.rand(90, 6, generator=generator) - 0.3, item_scale=scale)
+    layer.prune(4)
+    if compact:
+        layer.compress()
+    embeddings, scale = layer().detach(), scale.float()
+    expected = ((embeddings @ embeddings.T).fill_diagonal_(0) * scale).square().sum().item()
+    batch = batch_of([[1.0] * 3 + [0.0] * 87])
+    torch.manual_seed(1)
+    estimates = []
+    for _ in range(1000):
+        items, weights = torch.arange(90), None
+        if max_output is not None:
+            items, weights, _ = batch.sample_items(max_output)
+        noise = InputNoise(1.0, len(items), torch.device("cpu"), weights)
+        rows = embeddings[items] @ embeddings[items][noise.items].T
+        noise.set_rows(rows * scale[items][:, None])
+        estimates.append(noise.square.item())
+    mean, deviation = torch.tensor(estimates).mean().item(), torch.tensor(estimates).std().item()
+    # Of pairs of drawn items each item counts by its own weight, which makes the estimate a little too large.
+    tolerance = 0.0 if max_output is None else 0.02
+    assert mean == pytest.approx(expected, abs=4 * deviation / 1000**0.5 + tolerance * expected)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_the_gradient_is_that_of_the_loss_with_a_sample_of_rows_and_of_items(compact):
+    layer = layer_with(torch.rand(90, 6, generator=torch.Generator().manual_seed(9)) - 0.3)
+    layer.prune(4)
+    if compact:
+        layer.compress()
+    batch = batch_of(random_rows(5, 90) * (torch.arange(90) < 20))
+
+    def loss():
+        torch.manual_seed(3)
+        return layer.nmse_loss(batch, max_output=80, noise_variance=0.05)
+
+    loss().backward()
+    gradient = layer.weight.grad
+    slope, step = gradient.square().sum().item(), 1e-2
+    with torch.no_grad():
+        layer.weight += step * gradient
+        above = loss().item()
+        layer.weight -= 2 * step * gradient
+        below = loss().item()
+    assert (above - below) / (2 * step) == pytest.approx(slope, rel=0.01)

@@ -186,7 +186,7 @@ def test_case_study(checkerboard):
 
 def test_defaults_have_a_built_in_models_precedence(checkerboard, working_folder, monkeypatch):
     """overall.yaml < model < data set < file < dict < command line."""
-    assert Config("SparseELSA", checkerboard)["learning_rate"] == 0.05  # overall.yaml says 0.001
+    assert Config("SparseELSA", checkerboard)["learning_rate"] == 0.01  # overall.yaml says 0.001
     assert Config("SparseELSA", checkerboard)["stopping_step"] == Config("BPR", checkerboard)["stopping_step"]
 
     # ml-100k.yaml of RecBole's data sets beats the model.
@@ -217,7 +217,9 @@ def test_built_in_models_keep_their_defaults(checkerboard):
     "options, message",
     [
         ({"k": 0}, "k is 0, but must be a whole number of at least 1"),
-        ({"k": 5000}, r"k is 5000, but must lie in \[1, embedding_size\], and embedding_size is 4096"),
+        ({"k": 5000, "start_k": None}, r"k is 5000, but must lie in \[1, embedding_size\], and embedding_size is 4096"),
+        ({"k": 70, "embedding_size": 64}, r"k is 70, but must lie in \[1, embedding_size\], and embedding_size is 64"),
+        ({"noise_variance": -0.1}, "noise_variance is -0.1, but must be"),
         ({"pruning_schedule": "cubic"}, "pruning_schedule is 'cubic', but must be one of exponential"),
         ({"pruning_schedule": "stepwise", "stepwise_k": [16, 64]}, "stepwise_k is .* must not rise"),
         ({"pruning_schedule": "stepwise", "stepwise_k": [16, 8]}, "first value must be at least k, the target"),

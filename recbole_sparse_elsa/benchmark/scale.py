@@ -25,7 +25,7 @@ from tqdm import tqdm
 from recbole_sparse_elsa import output
 from recbole_sparse_elsa.benchmark.reporting import ran_on_line, require_positive, show, write_report, write_rows
 from recbole_sparse_elsa.benchmark.step import POPULARITY_EXPONENT, make_optimizer
-from recbole_sparse_elsa.core import TopKEmbedding, UserHistories, neighbour_start
+from recbole_sparse_elsa.core import TopKEmbedding, UserHistories, cooccurrence_start
 from recbole_sparse_elsa.machine import environment
 from recbole_sparse_elsa.machine.memory import peak_memory
 from recbole_sparse_elsa.options import require_k_within, require_whole_number
@@ -188,10 +188,11 @@ def measure_training(size: Size, options: ScaleBenchmark, device: str) -> dict[s
     torch.manual_seed(options.seed)
     users, items = generate_interactions(size, options.seed)
     row_pointers = torch.from_numpy(np.searchsorted(users, np.arange(size.users + 1)))
-    histories = UserHistories(row_pointers, torch.from_numpy(items), size.items).to(device)
+    histories = UserHistories(row_pointers, torch.from_numpy(items), size.items)
     del users, items
     start = time.perf_counter()
-    chosen = neighbour_start(histories, options.embedding_size, options.k)
+    chosen = cooccurrence_start(histories, options.embedding_size, options.k)
+    histories = histories.to(device)
     layer = TopKEmbedding(size.items, options.embedding_size, start=chosen).to(device)
     start_seconds = time.perf_counter() - start
     optimizer = make_optimizer(layer.weight)

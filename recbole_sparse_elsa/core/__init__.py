@@ -8,7 +8,7 @@ from recbole_sparse_elsa.core.popularity_scales import popularity_scales
 from recbole_sparse_elsa.core.pruning_schedule import SCHEDULES, SCHEDULES_FROM_START_K, PruningSchedule
 from recbole_sparse_elsa.core.sparse_autoencoder import SparseAutoencoder
 from recbole_sparse_elsa.core.sparse_rows import SparseRows
-from recbole_sparse_elsa.core.sparse_start import neighbour_start
+from recbole_sparse_elsa.core.sparse_start import cooccurrence_start
 from recbole_sparse_elsa.core.topk_embedding import TopKEmbedding, csr_of_state, is_unpruned_state
 from recbole_sparse_elsa.core.user_histories import UserBatch, UserHistories
 
@@ -25,13 +25,13 @@ __all__ = [
     "UserHistories",
     "allocate_nonzeros",
     "bytes_per_item",
+    "cooccurrence_start",
     "csr_of_state",
     "embedding_size_report",
     "embeddings_of_regression",
     "hidden_ndcg",
     "hold_out",
     "is_unpruned_state",
-    "neighbour_start",
     "popularity_scales",
     "popularity_shares",
     "regress_items",

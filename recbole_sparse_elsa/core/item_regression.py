@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
+from recbole_sparse_elsa.core.gram_matrix import gram_blocks, weighted_interactions
 from recbole_sparse_elsa.core.nonzero_allocation import MIN_NONZEROS, allocate_nonzeros
 from recbole_sparse_elsa.core.user_histories import UserHistories
 
@@ -15,9 +16,8 @@ N_CANDIDATES = 64
 # Sweeps of coordinate descent over the candidates of an item. With 30 instead of 8, python run_recbole.py
 # --model=SparseSLIM --valid_metric=NDCG@10 gets .2475 instead of .2444 on validation data of MovieLens-100k.
 _SWEEPS = 8
-# Entries of the systems that are solved at a time (512 MB), and of a block of rows of the Gram matrix (64 MB).
+# Entries of the systems that are solved at a time (512 MB).
 _SYSTEM_ENTRIES = 2**27
-_BLOCK_ENTRIES = 2**24
 
 
 class ItemRegression(NamedTuple):
@@ -69,7 +69,8 @@ def regress_items(
         Called now and then with the share of the work that has been done since it was called last.
     """
     n_items = histories.n_items
-    interactions, popularity = _weighted_interactions(histories, length_exponent)
+    interactions = weighted_interactions(histories, length_exponent)
+    popularity = interactions.popularity
     n_candidates = min(N_CANDIDATES, n_items)
     neighbours = torch.empty(n_items, n_candidates, dtype=torch.int64)
     targets = torch.empty(n_items, n_candidates)
@@ -77,7 +78,7 @@ def regress_items(
     share = 1 / (2 + len(parts))  # a pass over the Gram matrix, one more for each part, and their solutions
 
     by_popularity = (popularity + reg_weight).rsqrt()
-    for rows, block in _gram_blocks(interactions):
+    for rows, block in gram_blocks(interactions):
         block[torch.arange(len(rows)), rows] = 0
         nearest = (block * by_popularity).topk(n_candidates, dim=1).indices
         neighbours[rows], targets[rows] = nearest, block.gather(1, nearest)
@@ -137,46 +138,15 @@ def embeddings_of_regression(
     return columns.where(columns < n_items, -1), values.gather(1, order)
 
 
-def _weighted_interactions(histories, length_exponent):
-    """``D½X`` by items and by users, both sparse, and the diagonal of the Gram matrix."""
-    batch = histories.batch(torch.arange(histories.n_users))
-    user_weights = batch.lengths.clamp(min=1).double() ** length_exponent
-    weights = user_weights[batch.user_index]
-    weights = (weights / weights.mean()).float()
-    batch.input_value = weights.sqrt()
-    popularity = torch.bincount(batch.item_index, weights, minlength=histories.n_items)
-    return (batch.sparse_columns(), batch.sparse_tensor().coalesce()), popularity
-
-
-def _gram_blocks(interactions: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Blocks of rows of the Gram matrix: their numbers, and float32 of shape ``(n_rows, n_items)``."""
-    by_items, by_users = interactions
-    n_users, n_items = by_users.shape
-    pointers = by_items.row_pointers.long()
-    for rows in torch.arange(n_items).split(max(1, _BLOCK_ENTRIES // n_items)):
-        of_rows = slice(int(pointers[rows[0]]), int(pointers[rows[-1] + 1]))
-        places = torch.stack(
-            [
-                torch.repeat_interleave(pointers[rows[0] : rows[-1] + 2].diff()),
-                by_items.column_indices[of_rows].long(),
-            ]
-        )
-        # torch's product of two matrices by rows (CSR) would be as fast, but is not there on every machine.
-        block = torch.sparse_coo_tensor(
-            places, by_items.values[of_rows], (len(rows), n_users), check_invariants=False, is_coalesced=True
-        )
-        yield rows, torch.sparse.mm(block, by_users).to_dense()
-
-
 def _systems(interactions, neighbours, on_progress):
     """The Gram matrices of the candidates of some items: float32, shape ``(m, n, m)``, the item second."""
     n, n_candidates = neighbours.shape
     systems = torch.empty(n_candidates, n, n_candidates)
     flat, of_place = systems.view(-1, n_candidates), neighbours.T.reshape(-1)
     order = of_place.argsort(stable=True)
-    n_items = interactions[1].shape[1]
+    n_items = interactions.by_users.shape[1]
     of_rising_place = of_place[order]
-    for rows, block in _gram_blocks(interactions):
+    for rows, block in gram_blocks(interactions):
         first, last = torch.searchsorted(of_rising_place, torch.stack([rows[0], rows[-1] + 1]))
         for places in order[first:last].split(2**16):
             at = (of_place[places] - rows[0])[:, None] * n_items + neighbours[places % n]

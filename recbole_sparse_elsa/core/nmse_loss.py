@@ -7,12 +7,82 @@ import torch
 from recbole_sparse_elsa.core.sparse_products import Support
 from recbole_sparse_elsa.core.user_histories import UserBatch
 
+# Rows of the item-item matrix of which its sum of squares is estimated, drawn again for each batch.
+_NOISE_ROWS = 64
+
+
+class InputNoise:
+    """What noise in the input adds to the squared norm of every prediction, on average, and the gradient of that.
+
+    Noise of variance σ² in every item of the input, each for itself, adds ``σ² ‖(Â Âᵀ - I) diag(s)‖²`` to the squared
+    norm of a prediction before its relu. To the cosine this is what a ridge penalty is to a squared error (EASE's λ;
+    Steck, "Autoencoders that don't overfit towards the Identity", NeurIPS 2020). The sum is estimated, without bias,
+    from a sample of the rows.
+
+    Parameters
+    ----------
+    variance : float
+        σ², above 0.
+    n_items : int
+        Number of items over which the loss is taken.
+    device : torch.device
+        Of the tensors.
+    item_weights : torch.Tensor, optional
+        See `nmse_loss_and_gradient_`.
+
+    Attributes
+    ----------
+    items : torch.Tensor
+        int64, shape ``(n_rows,)``: the items whose rows are taken.
+    square : torch.Tensor
+        Scalar float32: what is added to the squared norm of every prediction.
+    derivative : torch.Tensor
+        Scalar float32: the derivative of the loss, summed over the users, with respect to ``square``.
+    """
+
+    square: torch.Tensor
+    derivative: torch.Tensor
+
+    def __init__(
+        self, variance: float, n_items: int, device: torch.device, item_weights: torch.Tensor | None = None
+    ) -> None:
+        is_sampled = n_items > _NOISE_ROWS
+        # With replacement: a permutation of the whole catalogue would take as long as a step.
+        self.items = (
+            torch.randint(n_items, (_NOISE_ROWS,), device=device)
+            if is_sampled
+            else torch.arange(n_items, device=device)
+        )
+        self._at = torch.arange(len(self.items), device=device)
+        self._factor = variance * n_items / len(self.items)
+        self._item_weights = item_weights
+
+    def inputs(self, n_items: int) -> torch.Tensor:
+        """A user for each row, whose input is its item: float32, shape ``(n_items, n_rows)``."""
+        inputs = torch.zeros(n_items, len(self.items), device=self.items.device)
+        inputs[self.items, self._at] = 1
+        return inputs
+
+    def set_rows(self, rows: torch.Tensor) -> None:
+        """Take the rows of ``Â Âᵀ diag(s)`` (float, shape ``(n_items, n_rows)``, transposed), which are overwritten."""
+        rows[self.items, self._at] = 0
+        self._weighted_rows = rows
+        if self._item_weights is not None:
+            self._weighted_rows = rows * self._item_weights[:, None].to(rows) * self._item_weights[self.items].to(rows)
+        self.square = self._factor * (rows * self._weighted_rows).sum(dtype=torch.float32)
+        self.derivative = torch.zeros_like(self.square)
+
+    def gradient_of_rows(self) -> torch.Tensor:
+        """The gradient of the loss, summed over the users, with respect to the rows."""
+        return self._weighted_rows.mul_(2 * self._factor * self.derivative)
+
 
 def nmse_loss_and_gradient_(
     reconstruction: torch.Tensor,
     batch: UserBatch,
     item_weights: torch.Tensor | None = None,
     item_scale: torch.Tensor | None = None,
+    noise: InputNoise | None = None,
 ) -> torch.Tensor:
     """Normalised squared error of a batch of users, and its gradient in place of the reconstruction.
 
@@ -36,6 +106,8 @@ def nmse_loss_and_gradient_(
         other items matter, is then estimated without bias.
     item_scale : torch.Tensor, optional
         float32, shape ``(n_items,)``: the scale of each item, above 0.
+    noise : InputNoise, optional
+        Its square is added to that of the norm of each prediction in the cosine, and its derivative gets this batch's.
 
     Returns
     -------
@@ -58,6 +130,8 @@ def nmse_loss_and_gradient_(
     # A user whose items are unlike all others is predicted nothing, but for rounding, which scaling would blow up.
     input_norm = torch.zeros_like(norm).index_add_(0, batch.user_index, batch.input_value.square()).sqrt()
     is_predicted = norm > 16 * torch.finfo(reconstruction.dtype).eps * input_norm
+    if noise is not None:
+        norm = (norm.square() + noise.square).sqrt()
     inverse_norm = torch.where(is_predicted, 1 / norm, 0.0)
     inverse_target_norm = batch.lengths.rsqrt()
     product = torch.zeros_like(norm).index_add_(0, batch.user_index, at_interactions.float())
@@ -65,6 +139,8 @@ def nmse_loss_and_gradient_(
 
     # d(-2 cos)/dŷ = 2 cos ŷ / |ŷ|² - 2 x / (|ŷ| |x|), where ŷ > 0; the first part is zero elsewhere by itself.
     weights = 1.0 if batch.weights is None else batch.weights
+    if noise is not None:
+        noise.derivative += (weights * cosine * inverse_norm.square()).sum()
     reconstruction.mul_((2 * weights * cosine * inverse_norm.square()).to(reconstruction.dtype)[:, None])
     towards_target = (2 * weights * inverse_norm * inverse_target_norm)[batch.user_index].to(reconstruction.dtype)
     reconstruction[places] -= towards_target * (at_interactions > 0)
@@ -77,6 +153,7 @@ def dense_nmse_loss(
     batch: UserBatch,
     item_weights: torch.Tensor | None = None,
     item_scale: torch.Tensor | None = None,
+    noise_variance: float = 0.0,
 ) -> torch.Tensor:
     """Mean NMSE loss of a batch under item embeddings that are stored densely.
 
@@ -91,6 +168,8 @@ def dense_nmse_loss(
         The users, each with at least one interaction.
     item_weights, item_scale : torch.Tensor, optional
         See `nmse_loss_and_gradient_`.
+    noise_variance : float
+        Of noise in the input, see `InputNoise`; 0 for none.
 
     Returns
     -------
@@ -110,12 +189,21 @@ def dense_nmse_loss(
         user_vectors = batch.sparse_rows() @ factors
         # Taken transposed: of two matrices by rows, MKL is up to 1.4 times slower with the larger one transposed.
         gradient_of_reconstruction = (scaled @ user_vectors.T).T
-        losses = nmse_loss_and_gradient_(gradient_of_reconstruction, batch, item_weights, item_scale)
+        noise = None
+        if noise_variance:
+            noise = InputNoise(noise_variance, len(factors), factors.device, item_weights)
+            noise.set_rows(scaled @ factors[noise.items].T)
+        losses = nmse_loss_and_gradient_(gradient_of_reconstruction, batch, item_weights, item_scale, noise)
         gradient_of_vectors = gradient_of_reconstruction @ scaled
         gradient = gradient_of_reconstruction.T @ user_vectors
+        if noise is not None:
+            gradient_of_rows = noise.gradient_of_rows()
+            gradient += gradient_of_rows @ factors[noise.items]
         if item_scale is not None:
             gradient *= item_scale[:, None].to(dtype)
         gradient += batch.sparse_columns() @ gradient_of_vectors
+        if noise is not None:
+            gradient.index_add_(0, noise.items, gradient_of_rows.T @ scaled)
         # Through the scaling to norm 1, in place: matrices of this size are dear to allocate.
         gradient = gradient.to(weight.dtype)
         along_rows = torch.einsum("ij,ij->i", gradient, unit_rows)
@@ -135,6 +223,7 @@ def sparse_nmse_loss(
     users_per_block: int,
     item_weights: torch.Tensor | None = None,
     item_scale: torch.Tensor | None = None,
+    noise_variance: float = 0.0,
 ) -> torch.Tensor:
     """Mean NMSE loss of a batch under sparse item embeddings, at a cost that follows their non-zeros.
 
@@ -150,6 +239,8 @@ def sparse_nmse_loss(
         Users whose predictions are held at a time.
     item_weights, item_scale : torch.Tensor, optional
         See `nmse_loss_and_gradient_`.
+    noise_variance : float
+        Of noise in the input, see `InputNoise`; 0 for none.
 
     Returns
     -------
@@ -164,15 +255,26 @@ def sparse_nmse_loss(
         scaled = support.matrix(scaled_values)
         transposed_scaled = transposed if scale is None else support.transposed_matrix(scaled_values)
         loss, gradient = values.new_zeros(()), torch.zeros_like(values)
+
+        def add_gradient(inputs, user_vectors, gradient_of_reconstruction):
+            towards_reconstruction = support.sampled_product(gradient_of_reconstruction, user_vectors)
+            gradient.add_(towards_reconstruction if scale is None else towards_reconstruction * scale)
+            gradient.add_(support.sampled_product(inputs, transposed_scaled @ gradient_of_reconstruction))
+
+        noise = None
+        if noise_variance:
+            noise = InputNoise(noise_variance, support.n_items, values.device, item_weights)
+            noise_inputs = noise.inputs(support.n_items)
+            noise_vectors = transposed @ noise_inputs
+            noise.set_rows(scaled @ noise_vectors)
         for block in batch.split(users_per_block):
             inputs = block.columns()
             user_vectors = transposed @ inputs
             gradient_of_reconstruction = scaled @ user_vectors
-            loss += nmse_loss_and_gradient_(gradient_of_reconstruction.T, block, item_weights, item_scale).sum()
-            gradient_of_vectors = transposed_scaled @ gradient_of_reconstruction
-            towards_reconstruction = support.sampled_product(gradient_of_reconstruction, user_vectors)
-            gradient += towards_reconstruction if scale is None else towards_reconstruction * scale
-            gradient += support.sampled_product(inputs, gradient_of_vectors)
+            loss += nmse_loss_and_gradient_(gradient_of_reconstruction.T, block, item_weights, item_scale, noise).sum()
+            add_gradient(inputs, user_vectors, gradient_of_reconstruction)
+        if noise is not None:
+            add_gradient(noise_inputs, noise_vectors, noise.gradient_of_rows())
         return loss / batch.n_users, gradient.div_(batch.n_users)
 
     with torch.autocast(values.device.type, enabled=False):

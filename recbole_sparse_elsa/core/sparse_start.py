@@ -1,63 +1,73 @@
-"""Random embeddings of which each item keeps the entries that the items with which it shares users agree on."""
+"""Item embeddings to start training from, of which each item has the latent dimensions of its nearest items."""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable
 
+import torch
+from torch.nn import functional as F
+
+from recbole_sparse_elsa.core.gram_matrix import gram_blocks, weighted_interactions
 from recbole_sparse_elsa.core.user_histories import UserHistories
 
-# Latent dimensions are drawn in blocks of which no matrix takes more than 128 MB, but for very large catalogues.
-_BLOCK_SIZE = 2**25
+# Of an item with as many users, half the squared norm is its own dimension's.
+_PRIOR_USERS = 20
 
 
 @torch.no_grad()
-def neighbour_start(
-    histories: UserHistories, embedding_size: int, nonzeros: int
+def cooccurrence_start(
+    histories: UserHistories,
+    embedding_size: int,
+    nonzeros: int,
+    on_progress: Callable[[float], object] = lambda share: None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw random item embeddings and keep the entries of each item that its neighbours agree on.
+    """Item embeddings made of how often items occur with others (method page, section 2, without its dense phase).
 
-    After dense training, a prune and a restart (method page, section 2) nothing is left of the trained weights but
-    where the largest of them were. The first steps of that training move an item towards the users who have it, that
-    is, towards the initial embeddings of the items with which it shares users. Hence the support is found here
-    without training, as the places where the rows of ``XᵀXA`` have their largest magnitudes: ``A`` are the random
-    embeddings, and ``X`` the interactions, each divided by the square roots of the number of items of its user and of
-    the number of users of its item. The cost follows interactions x d, and no items x d matrix is made.
+    The first steps of dense training move an item towards the users who have it, that is, towards the initial
+    embeddings of the items with which it shares users. Here these initial embeddings are a latent dimension for each
+    item (or for several, if there are fewer dimensions: the most popular items have one of their own). An item then
+    has, at the dimension of another, the sum over their users of ``1 / n_items of the user``, divided by the square
+    root of the other's number of users; it keeps the largest of these and its own dimension. Of an item with ``u``
+    users the others have the squared norm ``u / (u + 20)``, so that items with few users have small cosines with all
+    others. The cost follows the pairs of items that share users, and of the items x items matrix there is only a block
+    of rows at a time.
 
     Parameters
     ----------
     histories : UserHistories
-        The training interactions.
+        The training interactions, on the CPU.
     embedding_size : int
         Width d of the item embeddings.
     nonzeros : int
-        Entries to keep of each item, in [1, d].
+        Most entries of an item, in [1, d].
+    on_progress : callable
+        Called now and then with the share of the work that has been done since it was called last.
 
     Returns
     -------
     column_indices : torch.Tensor
-        int64, shape ``(n_items, nonzeros)``: the places of the entries kept, rising within each row.
+        int64, shape ``(n_items, nonzeros)``: the places of the entries, rising; -1, after all others of the row, where
+        an item has fewer.
     values : torch.Tensor
-        float32, same shape: their values in ``A``, which is Xavier-uniform.
+        float32, same shape: their values, above 0, of L2 norm 1 in each row; 0 where there is no entry.
     """
-    n_items, device = histories.n_items, histories.item_indices.device
-    batch = histories.batch(torch.arange(histories.n_users, device=device))
-    popularity = torch.bincount(batch.item_index, minlength=n_items)
-    batch.input_value = (batch.lengths[batch.user_index] * popularity[batch.item_index]).float().rsqrt()
-    user_rows, item_rows = batch.sparse_rows(), batch.sparse_columns()
-    bound = (6 / (n_items + embedding_size)) ** 0.5
-    block_size = max(8, _BLOCK_SIZE // max(n_items, histories.n_users))
-    sums, values = torch.empty(2, n_items, 0, device=device)
-    columns = torch.empty(n_items, 0, dtype=torch.int64, device=device)
-    for first in range(0, embedding_size, block_size):
-        width = min(block_size, embedding_size - first)
-        drawn = torch.empty(n_items, width, device=device).uniform_(-bound, bound)
-        # The last part is for items without users, which keep the largest of their entries.
-        drawn_sums = item_rows @ (user_rows @ drawn) + 1e-12 * drawn
-        places = torch.arange(first, first + width, device=device).expand(n_items, -1)
-        sums, values, columns = (
-            torch.cat(pair, dim=1) for pair in ((sums, drawn_sums), (values, drawn), (columns, places))
-        )
-        largest = sums.abs().topk(min(nonzeros, sums.shape[1]), dim=1).indices
-        sums, values, columns = (kept.gather(1, largest) for kept in (sums, values, columns))
+    n_items, popularity = histories.n_items, histories.users_of_items()
+    dimensions = popularity.argsort(descending=True, stable=True).argsort() % embedding_size
+    by_popularity = popularity.clamp(min=1).rsqrt()
+    places = torch.zeros(n_items, nonzeros - 1, dtype=torch.int64)
+    values = torch.zeros(n_items, nonzeros - 1)
+    for rows, block in gram_blocks(weighted_interactions(histories, length_exponent=-1)):
+        at = torch.arange(len(rows))
+        block *= by_popularity
+        block[at, rows] = 0
+        sums = block.new_zeros(len(rows), embedding_size).index_add_(1, dimensions, block)
+        sums[at, dimensions[rows]] = 0
+        largest = sums.topk(nonzeros - 1, dim=1)
+        values[rows], places[rows] = largest.values, largest.indices
+        on_progress(len(rows) / n_items)
+    is_alone = values.sum(dim=1) == 0
+    share = torch.where(is_alone, 0.0, popularity / (popularity + _PRIOR_USERS))
+    values = torch.cat([F.normalize(values, dim=1) * share.sqrt()[:, None], (1 - share).sqrt()[:, None]], dim=1)
+    columns = torch.cat([places, dimensions[:, None]], dim=1).where(values > 0, embedding_size)
     columns, order = columns.sort(dim=1)
-    return columns, values.gather(1, order)
+    return columns.where(columns < embedding_size, -1), values.gather(1, order)

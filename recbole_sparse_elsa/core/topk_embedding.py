@@ -51,7 +51,7 @@ class TopKEmbedding(nn.Module):
     scales_input : bool
         Whether an item that is in the input is divided by its scale.
     start : tuple of torch.Tensor, optional
-        Places and values of the non-zeros at the start, as `neighbour_start` and `embeddings_of_regression` return
+        Places and values of the non-zeros at the start, as `cooccurrence_start` and `embeddings_of_regression` return
         them: the layer is then in its compact form from the beginning. By default it is dense and Xavier-uniform.
 
     Attributes
@@ -123,7 +123,9 @@ class TopKEmbedding(nn.Module):
             return self._places().matrix(_unit_values(self.weight, self._places())).to_dense()
         return F.normalize(self.weight if self.support is None else self.weight * self.support, dim=1)
 
-    def nmse_loss(self, batch: UserBatch, max_output: int | None = None) -> torch.Tensor:
+    def nmse_loss(
+        self, batch: UserBatch, max_output: int | None = None, noise_variance: float = 0.0
+    ) -> torch.Tensor:
         """Mean NMSE loss of predicting a batch of users from their input; see `nmse_loss_and_gradient_`.
 
         Parameters
@@ -132,6 +134,8 @@ class TopKEmbedding(nn.Module):
             The users, each with at least one interaction.
         max_output : int, optional
             Number of items over which the loss is taken, drawn again for each batch; all items by default.
+        noise_variance : float
+            Of noise in the input, see `InputNoise`; 0 for none.
 
         Returns
         -------
@@ -148,13 +152,14 @@ class TopKEmbedding(nn.Module):
         if not self.is_compact:
             rows = slice(None) if items is None else items
             support = None if self.support is None else self.support[rows]
-            return dense_nmse_loss(self.weight[rows], support, batch, item_weights, item_scale)
+            return dense_nmse_loss(self.weight[rows], support, batch, item_weights, item_scale, noise_variance)
         weight, places = self.weight, self._places()
         if items is not None:
             places, entries = places.of_items(items)
             weight = weight[entries]
         values = _unit_values(weight, places)
-        return sparse_nmse_loss(values, places, batch, _users_per_block(batch), item_weights, item_scale)
+        users_per_block = _users_per_block(batch)
+        return sparse_nmse_loss(values, places, batch, users_per_block, item_weights, item_scale, noise_variance)
 
     @torch.no_grad()
     def predict(self, batch: UserBatch) -> torch.Tensor:

@@ -37,6 +37,9 @@ class ELSA(ItemEmbeddingRecommender):
         The number of non-zeros per item embedding of each epoch; for ELSA always ``embedding_size``.
     """
 
+    # Of noise in the input, see `InputNoise`: ELSA has none.
+    noise_variance = 0.0
+
     def __init__(self, config: Config, dataset: Dataset) -> None:
         super().__init__(config, dataset)
         self.input_dropout = config["input_dropout"]
@@ -85,12 +88,12 @@ class ELSA(ItemEmbeddingRecommender):
         cls.check_scoring_options(config)
         if config["embedding_form"] not in ("auto", "dense", "compact"):
             raise OptionError(f"embedding_form is {config['embedding_form']!r}, but must be auto, dense or compact")
-        cls.schedules_of(config)
+        cls.schedule_before_data(config)
 
     @classmethod
-    def schedules_of(cls, config: Mapping[str, Any]) -> list[PruningSchedule]:
-        """The pruning schedules that the options allow before the data are known."""
-        return [cls.schedule_of(config, Recipe(config["embedding_size"]))]
+    def schedule_before_data(cls, config: Mapping[str, Any]) -> PruningSchedule:
+        """The pruning schedule of the options, which the data do not change."""
+        return cls.schedule_of(config, Recipe(config["embedding_size"]))
 
     @classmethod
     def schedule_of(cls, config: Mapping[str, Any], recipe: Recipe) -> PruningSchedule:
@@ -107,7 +110,8 @@ class ELSA(ItemEmbeddingRecommender):
         if batch.n_users == 0:
             return self.item_embedding.weight.sum() * 0.0
         # The target stays whole: what was dropped from the input has to be predicted from the rest.
-        return self.item_embedding.nmse_loss(batch.drop_input(self.input_dropout), self.max_output)
+        batch = batch.drop_input(self.input_dropout)
+        return self.item_embedding.nmse_loss(batch, self.max_output, self.noise_variance)
 
     def batch_of(self, interaction: Interaction, share: slice = slice(None)) -> UserBatch:
         """The training interactions of the users of ``interaction`` who have any, or of a ``share`` of these users."""

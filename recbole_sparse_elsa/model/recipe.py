@@ -7,9 +7,9 @@ from typing import Any
 
 from recbole_sparse_elsa.core import SCHEDULES_FROM_START_K, PruningSchedule
 
-# What embedding_size auto stands for. Where users have fewer items, there is too little in a history to choose places
-# by neighbours, and dense training of few latent dimensions ranks better.
-_WIDE, _NARROW = 4096, 256
+# What embedding_size auto stands for where training starts dense: the paper's.
+_DENSE_WIDTH = 4096
+# From as many training items a user on average SparseELSA usually ranks better than SparseSLIM.
 _LONG_HISTORY = 45
 
 
@@ -22,8 +22,8 @@ class Recipe:
     embedding_size : int
         Width d of the item embeddings.
     start : str
-        What they are made from: ``neighbours`` or ``dense`` (learnt by gradient from there), or ``regression`` (closed
-        form, nothing is learnt by gradient).
+        What they are made from: ``co-occurrence`` or ``dense`` (learnt by gradient from there), or ``regression``
+        (closed form, nothing is learnt by gradient); version 0.1.0 had random ones chosen by ``neighbours``.
     start_k : int or None
         Non-zeros per item embedding of a sparse start; None where training starts dense.
     scales_input : bool
@@ -69,8 +69,8 @@ class Recipe:
             words = f"item embeddings of {width}, learnt by gradient from a dense start, pruned to {k} non-zeros each"
         else:
             words = (
-                f"item embeddings of {width}, learnt by gradient from a neighbour start, pruned from {self.start_k} to "
-                f"{k} non-zeros an item"
+                f"item embeddings of {width}, learnt by gradient from a {self.start} start, pruned from {self.start_k} "
+                f"to {k} non-zeros an item on average"
             )
         return words + (f" ({self.reason})" if self.reason else "")
 
@@ -122,39 +122,24 @@ class DataFacts:
         """Whether users have 45 training items or more on average."""
         return self.mean_length >= _LONG_HISTORY
 
-    def length_in_words(self) -> str:
-        """The length of histories beside the bound."""
-        comparison = f"{_LONG_HISTORY} or more" if self.has_long_histories else f"fewer than {_LONG_HISTORY}"
-        return f"users have {self.mean_length:.1f} training items on average, {comparison}"
 
-
-def choose_recipe(options: Mapping[str, Any], facts: DataFacts) -> Recipe:
+def choose_recipe(options: Mapping[str, Any], n_items: int) -> Recipe:
     """Make the choices that SparseELSA's options leave to the data.
 
     Parameters
     ----------
     options : mapping
         The options by name.
-    facts : DataFacts
-        Of the training data.
+    n_items : int
+        Number of items.
     """
-    wide, *narrow = choices_before_data(options)
-    chosen = narrow[0] if narrow and not facts.has_long_histories else wide
-    start_k = sparse_start_k(chosen)
-    reason = facts.length_in_words() if options["embedding_size"] == "auto" else ""
-    return Recipe(chosen["embedding_size"], "dense" if start_k is None else "neighbours", start_k, reason=reason)
-
-
-def choices_before_data(options: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The options, or those that ``embedding_size`` auto stands for: for long histories, and for shorter ones."""
-    if options["embedding_size"] != "auto":
-        return [options]
-    least_width = 4 * options["k"] if isinstance(options["k"], int) else 0
-    narrow = min(max(_NARROW, least_width), _WIDE)
-    names = ("pruning_schedule", "k", "stage_epochs", "stepwise_k", "start_k")
-    named = {name: options[name] for name in names}
-    short_start = None if named["start_k"] == "auto" else named["start_k"]
-    return [{**named, "embedding_size": _WIDE}, {**named, "embedding_size": narrow, "start_k": short_start}]
+    width, start_k = options["embedding_size"], sparse_start_k(options)
+    if start_k is None:
+        return Recipe(_DENSE_WIDTH if width == "auto" else width)
+    if width != "auto":
+        return Recipe(width, "co-occurrence", start_k)
+    # A catalogue of fewer items than an item may have non-zeros leaves some dimensions without any.
+    return Recipe(max(n_items, start_k), "co-occurrence", start_k, reason="a latent dimension an item")
 
 
 def sparse_start_k(options: Mapping[str, Any]) -> int | None:
@@ -163,10 +148,11 @@ def sparse_start_k(options: Mapping[str, Any]) -> int | None:
     if start_k != "auto":
         return start_k
     # The other schedules say themselves where they begin; what is not a number is refused by the schedule.
-    if options["pruning_schedule"] not in SCHEDULES_FROM_START_K or not all(isinstance(n, int) for n in (k, width)):
+    if options["pruning_schedule"] not in SCHEDULES_FROM_START_K or not isinstance(k, int):
         return None
     # Popular items need room to end with more than k non-zeros.
-    return min(max(4 * k, 128), width)
+    wanted = max(4 * k, 128)
+    return min(wanted, width) if isinstance(width, int) else wanted
 
 
 def schedule_of(options: Mapping[str, Any], embedding_size: int, start_k: int | None) -> PruningSchedule:
@@ -185,3 +171,18 @@ def schedule_of(options: Mapping[str, Any], embedding_size: int, start_k: int | 
         options["stepwise_k"],
         start_k,
     )
+
+
+def schedule_before_data(options: Mapping[str, Any]) -> PruningSchedule:
+    """The pruning schedule that SparseELSA's options lead to, which the data do not change.
+
+    Raises
+    ------
+    OptionError
+        See `PruningSchedule.create`.
+    """
+    start_k = sparse_start_k(options)
+    width = options["embedding_size"]
+    if width == "auto":
+        width = _DENSE_WIDTH if not isinstance(start_k, int) else max(_DENSE_WIDTH, start_k)
+    return schedule_of(options, width, start_k)

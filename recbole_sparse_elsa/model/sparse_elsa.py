@@ -4,7 +4,6 @@ Reference:
     Vančura et al. "Efficient Learning of Sparse Representations from Interactions." in WWW 2026.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,17 +12,17 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
-from recbole_sparse_elsa.core import PruningSchedule, TopKEmbedding, UserBatch, neighbour_start, popularity_shares
+from recbole_sparse_elsa.core import PruningSchedule, TopKEmbedding, UserBatch, cooccurrence_start, popularity_shares
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.model.elsa import ELSA
-from recbole_sparse_elsa.model.recipe import Recipe, choices_before_data, choose_recipe, schedule_of, sparse_start_k
+from recbole_sparse_elsa.model.recipe import Recipe, choose_recipe, schedule_before_data, schedule_of
 from recbole_sparse_elsa.options import require_number
 
 _SLIM = "the model SparseSLIM is what start: regression was"
 _CODES = "the model FineTunedELSASAE trains codes of dense embeddings on"
 # Options of version 0.1.0, with what to do instead.
 _FORMER_OPTIONS = {
-    "start": f"a sparse start is always that of the neighbours, start_k none is a dense one, and {_SLIM}",
+    "start": f"a sparse start is always made of co-occurrences, start_k none is a dense one, and {_SLIM}",
     "scale_input": f"only SparseSLIM scales histories: {_SLIM}",
     "reg_weight": _SLIM,
     "l1_weight": _SLIM,
@@ -43,7 +42,7 @@ class SparseELSA(ELSA):
     ----------
     config : recbole.config.Config
         Reads ``k``, ``pruning_schedule``, ``start_k``, ``stage_epochs``, ``stepwise_k``, ``restart``,
-        ``popularity_exponent`` and ``length_exponent`` beside ELSA's options.
+        ``popularity_exponent``, ``length_exponent`` and ``noise_variance`` beside ELSA's options.
     dataset : recbole.data.dataset.Dataset
         The training interactions.
     """
@@ -53,16 +52,18 @@ class SparseELSA(ELSA):
         self.restart = config["restart"]
         self.nonzero_shares = popularity_shares(self.histories.users_of_items(), config["popularity_exponent"])
         self.length_exponent = config["length_exponent"]
+        self.noise_variance = config["noise_variance"]
         lengths = self.histories.row_pointers.diff()
         self._mean_weight = (lengths[lengths > 0].double() ** self.length_exponent).mean().item()
         if self.restart:
             self.item_embedding.keep_initial_weight()
 
     def choose_recipe(self, config: Mapping[str, Any]) -> Recipe:
-        """Choose the width and the start where ``embedding_size`` is auto."""
-        recipe = choose_recipe(config, self.facts)
-        # Only a checkpoint of version 0.1.0 has this option.
-        return dataclasses.replace(recipe, scales_input=True) if config["scale_input"] is True else recipe
+        """Choose the width where ``embedding_size`` is auto."""
+        # Only checkpoints of version 0.1.0 have this option, with what was chosen for them.
+        if config["start"] is not None:
+            return Recipe.of_checkpoint({"config": config})
+        return choose_recipe(config, self.histories.n_items)
 
     def advice(self) -> str:
         """As of ItemEmbeddingRecommender."""
@@ -71,12 +72,9 @@ class SparseELSA(ELSA):
         return "On such short histories --model=SparseSLIM usually ranks better"
 
     @classmethod
-    def schedules_of(cls, config: Mapping[str, Any]) -> list[PruningSchedule]:
-        """As of ELSA: one for each length of histories while ``embedding_size`` is auto."""
-        return [
-            schedule_of(choice, choice["embedding_size"], sparse_start_k(choice))
-            for choice in choices_before_data(config)
-        ]
+    def schedule_before_data(cls, config: Mapping[str, Any]) -> PruningSchedule:
+        """As of ELSA."""
+        return schedule_before_data(config)
 
     @classmethod
     def schedule_of(cls, config: Mapping[str, Any], recipe: Recipe) -> PruningSchedule:
@@ -91,10 +89,10 @@ class SparseELSA(ELSA):
         return self.allocated(self.pruning_schedule.k_at(epoch), self.nonzero_shares)
 
     def new_embedding(self, config: Mapping[str, Any]) -> TopKEmbedding:
-        """As of ELSA, or from the places that items with shared users choose alike."""
+        """As of ELSA, or made of how often items occur together."""
         if not self.recipe.starts_sparse:
             return super().new_embedding(config)
-        start = neighbour_start(self.histories, self.embedding_size, self.pruning_schedule.k_at(0))
+        start = cooccurrence_start(self.histories.to("cpu"), self.embedding_size, self.pruning_schedule.k_at(0))
         return self.layer(config, start)
 
     def batch_of(self, interaction: Interaction, share: slice = slice(None)) -> UserBatch:
@@ -113,5 +111,6 @@ class SparseELSA(ELSA):
         super().check_options(config)
         require_number("popularity_exponent", config["popularity_exponent"], at_least=0)
         require_number("length_exponent", config["length_exponent"], at_least=-1)
+        require_number("noise_variance", config["noise_variance"], at_least=0)
         if not isinstance(config["restart"], bool):
             raise OptionError(f"restart is {config['restart']!r}, but must be True or False")

@@ -34,8 +34,8 @@ class PruningTrainer(ResumingTrainer):
     that is not yet as sparse as asked for.
 
     On several processes (RecBole's ``nproc``) each takes its share of the users of every batch, and the gradient is
-    that of the whole batch: without input dropout, which each process draws for itself, the weights are those of one
-    process, to rounding.
+    that of the whole batch: without input dropout and noise, which each process draws for itself, the weights are those
+    of one process, to rounding.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class PruningTrainer(ResumingTrainer):
     CheckpointError
         The checkpoint to resume from cannot be read or does not fit.
     OptionError
-        The schedule that the data have chosen leaves no epoch to evaluate.
+        The schedule leaves no epoch to evaluate.
     """
 
     additional_learners = ("nadam",)

@@ -169,19 +169,6 @@ def check_our_options(original: Callable[..., Any]) -> Callable[..., Any]:
     return set_default_parameters
 
 
-def _require_a_schedule(config: Any) -> None:
-    """Refuse options that no data allow; which schedule is taken is known with the data, see PruningTrainer."""
-    trainer: Any = trainer_class(config.model)
-    errors = []
-    for schedule in config.model_class.schedules_of(config):
-        try:
-            trainer.check_schedule(config, schedule)
-            return
-        except OptionError as error:
-            errors.append(error)
-    raise errors[0]
-
-
 def _check_options(config: Any) -> None:
     from recbole_sparse_elsa.evaluation import held_out_users
 
@@ -192,5 +179,6 @@ def _check_options(config: Any) -> None:
     if config.model in MODELS:
         config.model_class.check_options(config)
     if config.model in RESUMABLE:
-        _require_a_schedule(config)
+        trainer: Any = trainer_class(config.model)
+        trainer.check_schedule(config, config.model_class.schedule_before_data(config))
     held_out_users.check_options(config)

@@ -259,7 +259,7 @@ def test_histories_stay_sparse(checkerboard):
 
 
 @pytest.mark.parametrize("items_per_user, is_short", [(60, False), (52, False), (48, True), (8, True)])
-def test_a_catalogue_has_a_latent_dimension_an_item_however_long_the_histories(working_folder, items_per_user, is_short):
+def test_there_is_a_latent_dimension_an_item_however_long_the_histories(working_folder, items_per_user, is_short):
     interactions = [
         (f"u{user}", f"i{(user * 300 // 90 + item) % 300}") for user in range(90) for item in range(items_per_user)
     ]

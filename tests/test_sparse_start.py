@@ -79,7 +79,7 @@ def test_items_of_other_users_share_no_dimension():
     rows = torch.zeros(8, 6)
     rows[:4, :3], rows[4:, 3:] = 1, 1
     columns, _ = cooccurrence_start(histories_of(rows), 6, 4)
-    first, second = ({column for column in part.flatten().tolist() if column >= 0} for part in (columns[:3], columns[3:]))
+    first, second = (set(part[part >= 0].tolist()) for part in (columns[:3], columns[3:]))
     assert len(first) == len(second) == 3 and not first & second
 
 

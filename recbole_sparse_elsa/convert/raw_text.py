@@ -20,8 +20,8 @@ _ARCHIVE_MEMBERS = "mv_*.txt"
 _GZIP_MAGIC = b"\x1f\x8b"
 _DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError)
 _LINES_PER_UPDATE = 10_000
-# Far above what any of the publishers has in a line, and little to hold.
-_LONGEST_LINE = 2**24
+#: Characters of a line: far above what any of the publishers has in a line, and little to hold.
+LONGEST_LINE = 2**24
 
 
 class RawText:
@@ -46,11 +46,11 @@ class RawText:
 
     def __iter__(self) -> Iterator[str]:
         try:
-            lines = iter(functools.partial(self._text.readline, _LONGEST_LINE + 1), "")
+            lines = iter(functools.partial(self._text.readline, LONGEST_LINE + 1), "")
             for number, line in enumerate(lines, 1):
                 self.number = number
-                if len(line) > _LONGEST_LINE:
-                    raise self.error(f"it is longer than {_LONGEST_LINE:,} characters")
+                if len(line) > LONGEST_LINE:
+                    raise self.error(f"it is longer than {LONGEST_LINE:,} characters")
                 if number % _LINES_PER_UPDATE == 0:
                     self._update_progress()
                 yield line

@@ -1,0 +1,435 @@
+"""Files with any columns, which the user names: separated text with or without a header, and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recbole_sparse_elsa.convert.raw_formats import ROLES, TextFormat, shown
+from recbole_sparse_elsa.convert.raw_text import LONGEST_LINE, RawText
+from recbole_sparse_elsa.convert.values import TIME_UNITS, Ids, MissingValueError, Ratings, Times
+from recbole_sparse_elsa.errors import DatasetError, OptionError
+from recbole_sparse_elsa.options import require_regular_file
+from recbole_sparse_elsa.options import shown as shown_value
+
+if TYPE_CHECKING:
+    import pyarrow
+
+# What separates columns, in the order in which it is tried: blanks last, since dates have them, too.
+_SEPARATORS = (",", ";", "\t", "|", "::", " ")
+_NAMES_OF_SEPARATORS = {"tab": "\t", "\\t": "\t", "blank": " ", "comma": ",", "semicolon": ";"}
+_PARQUET_MAGIC = b"PAR1"
+_ROWS_AT_ONCE = 50_000
+
+
+@dataclass(frozen=True)
+class ColumnOptions:
+    """Which columns of a file are what.
+
+    Attributes
+    ----------
+    user, item, rating, time : str or None
+        Names of columns, or their numbers from 1 in a file without a header. Users and items must be given.
+    separator : str, optional
+        What separates columns; by default it is seen from the first line.
+    time_unit : str, optional
+        The unit of times that are numbers: s, ms, us or ns.
+    skip_missing : bool
+        Leave out lines where one of these columns is empty, instead of refusing them.
+    """
+
+    user: str | None = None
+    item: str | None = None
+    rating: str | None = None
+    time: str | None = None
+    separator: str | None = None
+    time_unit: str | None = None
+    skip_missing: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise OptionError where options are missing or do not go together."""
+        given = self.by_role
+        if not given:
+            for option, value in (("separator", self.separator), ("time-unit", self.time_unit)):
+                if value is not None:
+                    raise OptionError(f"{option} is {value!r}, but needs the columns: give --user and --item, too")
+            if self.skip_missing:
+                raise OptionError("skip-missing needs the columns: give --user and --item, too")
+            return
+        for option in ("user", "item"):
+            if option not in given:
+                raise OptionError(f"{option} is not given, but must be, beside the other columns: --user and --item")
+        by_column: dict[str, str] = {}
+        for role, column in given.items():
+            option = _option(role)
+            other = by_column.setdefault(column, option)
+            if other != option:
+                raise OptionError(f"{option} is {column!r}, but that is --{other} already; give different columns")
+        if self.has_numbers and not all(map(_is_number, given.values())):
+            named = next(column for column in given.values() if not _is_number(column))
+            raise OptionError(
+                f"columns are given by number, and as {named!r}; give names for a file with a header, and numbers from "
+                "1 for one without"
+            )
+        if self.time_unit is not None and (self.time is None or self.time_unit not in TIME_UNITS):
+            raise OptionError(
+                f"time-unit is {self.time_unit!r}, but must be one of {', '.join(TIME_UNITS)}, with --time"
+            )
+        separator = self.separating
+        if separator is not None and (not separator or set(separator) & set('"\r\n')):
+            raise OptionError(
+                f"separator is {separator!r}, but must be text without quotation marks, such as ';' or tab"
+            )
+
+    @property
+    def by_role(self) -> dict[str, str]:
+        """The columns that are given, by what they are, in the order in which they are written."""
+        columns = zip(ROLES, (self.user, self.item, self.rating, self.time))
+        return {role: column for role, column in columns if column is not None}
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether users, and so all columns, are given by number."""
+        return self.user is not None and _is_number(self.user)
+
+    @property
+    def separating(self) -> str | None:
+        """The separator itself, where it is given by a name."""
+        return None if self.separator is None else _NAMES_OF_SEPARATORS.get(self.separator, self.separator)
+
+
+def _is_number(column: str) -> bool:
+    return re.fullmatch("[1-9][0-9]{0,5}", column) is not None
+
+
+def _option(role: str) -> str:
+    return "time" if role == "timestamp" else role
+
+
+class NamedColumns(TextFormat):
+    """Files with any columns, of which options say what they are."""
+
+    def __init__(self, options: ColumnOptions) -> None:
+        self._options = options
+        self._columns = options.by_role
+        self.fields = tuple(self._columns)
+        self.name = f"columns {', '.join(self._columns.values())}"
+        self._users, self._items, self._ratings = Ids(), Ids(), Ratings()
+        self._times = Times(options.time_unit)
+        made: dict[str, Callable[[str], str]] = {
+            "user": self._users.__getitem__,
+            "item": self._items.__getitem__,
+            "rating": self._ratings.__getitem__,
+            "timestamp": self._times,
+        }
+        self._made = [made[role] for role in self.fields]
+        self._skipped = 0
+        self._first: tuple[str, ...] | None = None
+
+    def read(self, path: str, progress: Any) -> Iterator[tuple[str, ...]]:
+        """Give the interactions of a file, as tuples of text; see `TextFormat.read`."""
+        if _is_parquet(path):
+            yield from self._rows(_parquet_rows(path, self._columns, progress), path, "row")
+        else:
+            yield from super().read(path, progress)
+
+    def interactions(self, text: RawText) -> Iterator[tuple[str, ...]]:
+        """Give the interactions of a RawText; see `TextFormat.interactions`."""
+        return self._rows(self._values_of_lines(text), text.name, "line")
+
+    def _rows(self, values: Iterator[tuple[int, Sequence[str]]], name: str, place: str) -> Iterator[tuple[str, ...]]:
+        """Make interactions of the values of the columns, each with its line or row in the file."""
+        made = self._made
+        for number, row in values:
+            try:
+                interaction = tuple([make(value) for make, value in zip(made, row)])
+            except MissingValueError as error:
+                if self._options.skip_missing:
+                    self._skipped += 1
+                    continue
+                wrong = f"{self._wrong(row)} is {error}; give --skip-missing to leave such lines out"
+                raise DatasetError(f"{name}, {place} {number}: {wrong}") from None
+            except ValueError as error:
+                raise DatasetError(f"{name}, {place} {number}: {self._wrong(row)} is {error}") from None
+            if self._first is None:
+                self._first = interaction
+            yield interaction
+
+    def _wrong(self, row: Sequence[str]) -> str:
+        """The first column of which no value can be made."""
+        for column, make, value in zip(self._columns.values(), self._made, row):
+            try:
+                make(value)
+            except ValueError:
+                return column if not self._options.has_numbers else f"column {column}"
+        raise AssertionError("unreachable: one of the values is wrong")
+
+    def _values_of_lines(self, text: RawText) -> Iterator[tuple[int, Sequence[str]]]:
+        lines = _Lines(text)
+        first = next(filter(str.strip, lines), None)
+        if first is None:
+            raise DatasetError(f"{text.name} is empty")
+        if self._options.has_numbers:
+            second = next(iter(lines), None)
+            separator, n_fields = self._separator(text, first, second)
+            places = [int(column) - 1 for column in self._columns.values()]
+            self._require_no_header(text, separator, first, second)
+            lines.give_back(filter(None, [first, second]))
+        else:
+            separator, header = self._header(text, first)
+            places = [self._place(text, name, header) for name in self._columns.values()]
+            n_fields = len(header)
+        for number, record in _records(text.name, lines, separator):
+            if len(record) != n_fields:
+                if not any(map(str.strip, record)):
+                    continue
+                raise DatasetError(
+                    f"{text.name}, line {number}: has {len(record)} fields, but must have {n_fields}, separated by "
+                    f"{shown_value(separator)}, as the first line has: {shown(separator.join(record))}"
+                )
+            yield number, [record[place] for place in places]
+        # Of a number at the end of the last line, nothing but the line's end tells that it is whole.
+        if self._times.kind == "numbers" and places[-1] == n_fields - 1 and not lines.last.endswith("\n"):
+            raise text.error(
+                f"the last line {shown(lines.last)} has no line end, so the file is truncated; get it again, or end "
+                "the line if you know it to be whole"
+            )
+
+    def _header(self, text: RawText, line: str) -> tuple[str, list[str]]:
+        """The separator, and the names of the columns."""
+        given = self._options.separating
+        wanted = set(self._columns.values())
+        found: dict[str, list[str]] = {}
+        for separator in _SEPARATORS if given is None else (given,):
+            names = [name.strip() for name in _fields(line, separator)]
+            if wanted <= set(names):
+                return separator, names
+            found[separator] = names
+        # What most names are found with is what the user will take for the separator.
+        names = max(found.values(), key=lambda names: (len(wanted & set(names)), len(names)))
+        missing = next(column for column in self._columns.values() if column not in names)
+        role = next(role for role, column in self._columns.items() if column == missing)
+        near = difflib.get_close_matches(missing, names, 1)
+        hint = f"do you mean {near[0]}? " if near else ""
+        raise text.error(
+            f"there is no column {missing!r} (--{_option(role)}): {hint}The columns are {shown(', '.join(names))}; "
+            "give numbers from 1 for a file without a header, and --separator for what separates columns otherwise"
+        )
+
+    def _place(self, text: RawText, name: str, header: list[str]) -> int:
+        if header.count(name) > 1:
+            raise text.error(f"the column {name!r} occurs {header.count(name)} times, but must occur once; rename it")
+        return header.index(name)
+
+    def _separator(self, text: RawText, first: str, second: str | None) -> tuple[str, int]:
+        """The separator of lines without a header, and the number of their fields."""
+        given, needed = self._options.separating, max(map(int, self._columns.values()))
+        if given is not None:
+            n_fields = len(_fields(first, given))
+            if n_fields < needed:
+                raise text.error(
+                    f"{shown(first)} has {n_fields} columns, separated by {given!r}, but must have {needed}"
+                )
+            return given, n_fields
+        possible = [
+            (separator, len(_fields(first, separator)))
+            for separator in _SEPARATORS
+            if len(_fields(first, separator)) >= needed
+            and (not (second or "").strip() or len(_fields(first, separator)) == len(_fields(str(second), separator)))
+        ]
+        if len(possible) > 1 and possible[-1][0] == " ":
+            possible.pop()
+        if len(possible) != 1:
+            many = (
+                f"several of {', '.join(repr(separator) for separator, _ in possible)}" if possible else "nothing known"
+            )
+            raise text.error(
+                f"{many} makes at least {needed} columns of {shown(first)}; give --separator, such as --separator ';'"
+            )
+        return possible[0]
+
+    def _require_no_header(self, text: RawText, separator: str, first: str, second: str | None) -> None:
+        """Refuse a first line that has no digit where the second has some: it is no interaction, but a header."""
+        if second is None:
+            return
+        places = [int(column) - 1 for column in self._columns.values()]
+        names, values = (
+            [fields[place] for place in places if place < len(fields)]
+            for fields in (_fields(first, separator), _fields(second, separator))
+        )
+        if not any(map(_has_digit, names)) and all(map(_has_digit, values)):
+            options = " ".join(f"--{_option(role)} {name.strip()!r}" for role, name in zip(self._columns, names))
+            raise DatasetError(
+                f"{text.name}, line 1: {shown(first)} is a header, as it seems, and numbers are for files without one; "
+                f"name the columns: {options}"
+            )
+
+    def notes(self) -> list[str]:
+        """What is to be said of the files that were read, in sentences."""
+        said = []
+        if self._first is not None:
+            pairs = zip(map(_option, self.fields), self._first)
+            said.append(f"First interaction: {', '.join(f'{option} {value}' for option, value in pairs)}.")
+        if self._times.kind:
+            said.append(f"Times were read as {self._times.description}.")
+        for role, ids in (("user", self._users), ("item", self._items)):
+            if ids.shortened:
+                said.append(f"Ids of {role}s such as {ids.shortened} are written as {ids[ids.shortened]}.")
+        if self._skipped:
+            said.append(f"{self._skipped:,} lines without a value were left out.")
+        return said
+
+
+def _has_digit(text: str) -> bool:
+    return any(map(str.isdigit, text))
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    """The fields of a first line, as far as it can be read; one field where it cannot."""
+    try:
+        return next(_split([line], separator), [])
+    except csv.Error:
+        return [line]
+
+
+def _split(lines: Any, separator: str) -> Iterator[list[str]]:
+    """Split lines into fields; only a separator of one character goes with quotation marks."""
+    if separator == " ":
+        return map(str.split, lines)
+    if len(separator) > 1:
+        return (line.rstrip("\n").split(separator) for line in lines)
+    csv.field_size_limit(LONGEST_LINE)
+    return csv.reader(lines, delimiter=separator, strict=True)
+
+
+class _Lines:
+    """Lines of which the number and the text of the last is known, and of which the first can be given back."""
+
+    def __init__(self, text: RawText) -> None:
+        self.number = 0
+        self.last = ""
+        self._lines: Iterator[str] = iter(text)
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self.number += 1
+            self.last = line
+            yield line
+
+    def give_back(self, lines: Iterable[str]) -> None:
+        """Let the lines that were given last come again."""
+        given = list(lines)
+        self.number -= len(given)
+        self._lines = itertools.chain(given, self._lines)
+
+
+def _records(name: str, lines: _Lines, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Give records and the line that each begins in; quoted fields may hold line ends."""
+    number = lines.number + 1
+    try:
+        for record in _split(lines, separator):
+            yield number, record
+            number = lines.number + 1
+    except csv.Error as error:
+        raise DatasetError(
+            f"{name}, line {number}: quotation marks do not go with {separator!r} as the separator ({error}); a field "
+            "that begins with one must end with one, and those in it must be doubled"
+        ) from None
+
+
+def _is_parquet(path: str) -> bool:
+    try:
+        require_regular_file(path)
+        with open(path, "rb") as file:
+            return file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _parquet_rows(path: str, columns: dict[str, str], progress: Any) -> Iterator[tuple[int, Sequence[str]]]:
+    """Give the values of columns of a Parquet file as text, each with the number of its row, from 1."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise OptionError(
+            f'source: {path} is Parquet, which needs pyarrow; run: pip install "recbole_sparse_elsa[parquet]"'
+        ) from None
+    size, number, done = os.path.getsize(path), 0, 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            _require_columns(path, columns, file.schema_arrow)
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(columns.values())):
+                values = [
+                    _texts(path, name, role, batch.column(batch.schema.get_field_index(name)))
+                    for role, name in columns.items()
+                ]
+                yield from enumerate(zip(*values), number + 1)
+                number += batch.num_rows
+                reached = size * number // max(file.metadata.num_rows, 1)
+                progress.update(reached - done)
+                done = reached
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DatasetError(
+            f"{path}, after row {number}: the Parquet file is damaged or cannot be read "
+            f"({' '.join(str(error).split()):.200}); get it again"
+        ) from None
+    progress.update(size - done)
+
+
+def _require_columns(path: str, columns: dict[str, str], schema: pyarrow.Schema) -> None:
+    import pyarrow
+
+    for role, name in columns.items():
+        if schema.names.count(name) != 1:
+            number = schema.names.count(name)
+            found = f"occurs {number} times" if number else "is not there"
+            raise DatasetError(
+                f"{path}: the column {name!r} (--{_option(role)}) {found}, but must be one of the file's columns: "
+                f"{shown(', '.join(schema.names))}"
+            )
+        kind = schema.field(name).type
+        kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
+        if pyarrow.types.is_nested(kind) or pyarrow.types.is_boolean(kind):
+            raise DatasetError(
+                f"{path}: the column {name!r} (--{_option(role)}) has type {kind}, but must have one value"
+            )
+
+
+def _texts(path: str, name: str, role: str, column: pyarrow.Array) -> list[str]:
+    """The values of a column as text, "" where there is none; times of Arrow as ISO dates."""
+    import pyarrow
+
+    types = pyarrow.types
+    if types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if types.is_binary(column.type) or types.is_large_binary(column.type) or types.is_fixed_size_binary(column.type):
+        try:
+            column = column.cast(pyarrow.binary()).cast(pyarrow.string())
+        except pyarrow.ArrowInvalid:
+            raise DatasetError(f"{path}: the column {name!r} has bytes that are not UTF-8 text") from None
+    if types.is_timestamp(column.type):
+        if role != "timestamp":
+            raise DatasetError(f"{path}: the column {name!r} (--{_option(role)}) has type {column.type}, a time")
+        zone = "" if column.type.tz is None else "+00:00"
+        return [f"{text}{zone}" if text else "" for text in _iso_texts(column)]
+    return ["" if value is None else str(value) for value in column.to_pylist()]
+
+
+def _iso_texts(column: pyarrow.Array) -> list[str | None]:
+    """Timestamps, in UTC where they have a zone, as ISO dates with all of their digits."""
+    import pyarrow
+
+    # Arrow keeps UTC, whatever the zone; numpy writes what it keeps, with all digits of its unit.
+    values = column.cast(pyarrow.int64()).to_numpy(zero_copy_only=False)
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    if missing.any():
+        values = column.cast(pyarrow.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    dates = values.astype(f"datetime64[{column.type.unit}]")
+    return [None if is_missing else str(date) for date, is_missing in zip(dates, missing)]

@@ -63,7 +63,7 @@ def add_subcommand(subparsers: Any) -> None:
             f"--{option}", metavar="COLUMN", help=f"{meaning}: the column's name, or its number from 1 without a header"
         )
     columns.add_argument(
-        "--separator", metavar="TEXT", help="what separates columns, such as ';' or tab (default: as the first line has it)"
+        "--separator", metavar="TEXT", help="what separates columns, such as ';' or tab (default: as in the first line)"
     )
     columns.add_argument(
         "--time-unit", choices=list(TIME_UNITS), help="unit of times that are numbers (default: s, if they can be that)"
@@ -100,17 +100,18 @@ def run(options: argparse.Namespace) -> None:
         print(note)
     print(f"Written: {', '.join(filter(None, [*(part.file for part in written.parts), written.item_file]))}")
     data_path = os.path.dirname(os.path.normpath(options.output)) or "."
-    choices = [f"--dataset={written.name}", *(() if data_path == "dataset" else (f"--data_path={data_path}",))]
+    choices = [f"--dataset={written.name}", *([] if data_path == "dataset" else [f"--data_path={data_path}"])]
+    fixed = ""
     names = [part.name for part in written.parts]
     if names == list(PARTS):
-        choices.append(f"--benchmark_filename=[{','.join(map(repr, names))}]")
+        fixed = f' --benchmark_filename="{names}"'
     elif len(names) > 1:
         print(
             "There is no validation data, which RecBole chooses by and benchmark_filename must name: hold some of the "
             "training data out, never of the test data"
         )
         return
-    print(f"Next: python run_recbole.py {shlex.join(choices)}")
+    print(f"Next: python run_recbole.py {shlex.join(choices)}{fixed}")
 
 
 def _print_counts(written: Conversion) -> None:

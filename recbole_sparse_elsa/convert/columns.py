@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import csv
 import difflib
+import functools
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from recbole_sparse_elsa.convert.raw_formats import ROLES, TextFormat, shown
 from recbole_sparse_elsa.convert.raw_text import LONGEST_LINE, RawText
 from recbole_sparse_elsa.convert.values import TIME_UNITS, Ids, MissingValueError, Ratings, Times
 from recbole_sparse_elsa.errors import DatasetError, OptionError
 from recbole_sparse_elsa.options import require_regular_file
-from recbole_sparse_elsa.options import shown as shown_value
 
 if TYPE_CHECKING:
     import pyarrow
@@ -26,6 +27,9 @@ _SEPARATORS = (",", ";", "\t", "|", "::", " ")
 _NAMES_OF_SEPARATORS = {"tab": "\t", "\\t": "\t", "blank": " ", "comma": ",", "semicolon": ";"}
 _PARQUET_MAGIC = b"PAR1"
 _ROWS_AT_ONCE = 50_000
+_RECORDS_AT_ONCE = 1_000
+# Values of some rows by column, and what tells the line or row in the file of each of them.
+_SomeColumns: TypeAlias = tuple[Sequence[Sequence[str]], Callable[[int], int]]
 
 
 @dataclass(frozen=True)
@@ -135,69 +139,75 @@ class NamedColumns(TextFormat):
     def read(self, path: str, progress: Any) -> Iterator[tuple[str, ...]]:
         """Give the interactions of a file, as tuples of text; see `TextFormat.read`."""
         if _is_parquet(path):
-            yield from self._rows(_parquet_rows(path, self._columns, progress), path, "row")
-        else:
-            yield from super().read(path, progress)
+            return self._rows(_parquet_columns(path, self._columns, progress), path, "row")
+        return super().read(path, progress)
 
     def interactions(self, text: RawText) -> Iterator[tuple[str, ...]]:
         """Give the interactions of a RawText; see `TextFormat.interactions`."""
-        return self._rows(self._values_of_lines(text), text.name, "line")
+        return self._rows(self._columns_of_lines(text), text.name, "line")
 
-    def _rows(self, values: Iterator[tuple[int, Sequence[str]]], name: str, place: str) -> Iterator[tuple[str, ...]]:
-        """Make interactions of the values of the columns, each with its line or row in the file."""
-        made = self._made
-        for number, row in values:
+    def _rows(self, some_columns: Iterator[_SomeColumns], name: str, place: str) -> Iterator[tuple[str, ...]]:
+        """Make interactions of the values of columns, which come in pieces."""
+        for columns, number_of in some_columns:
+            rows: Iterator[tuple[str, ...]]
             try:
-                interaction = tuple([make(value) for make, value in zip(made, row)])
-            except MissingValueError as error:
-                if self._options.skip_missing:
-                    self._skipped += 1
-                    continue
-                wrong = f"{self._wrong(row)} is {error}; give --skip-missing to leave such lines out"
-                raise DatasetError(f"{name}, {place} {number}: {wrong}") from None
-            except ValueError as error:
-                raise DatasetError(f"{name}, {place} {number}: {self._wrong(row)} is {error}") from None
-            if self._first is None:
-                self._first = interaction
-            yield interaction
-
-    def _wrong(self, row: Sequence[str]) -> str:
-        """The first column of which no value can be made."""
-        for column, make, value in zip(self._columns.values(), self._made, row):
-            try:
-                make(value)
+                made = [
+                    make.column(values) if isinstance(make, Times) else list(map(make, values))
+                    for make, values in zip(self._made, columns)
+                ]
+                rows = zip(*made)
             except ValueError:
-                return column if not self._options.has_numbers else f"column {column}"
-        raise AssertionError("unreachable: one of the values is wrong")
+                rows = self._rows_one_by_one(columns, number_of, name, place)
+            if self._first is None:
+                self._first = next(rows, None)
+                rows = itertools.chain(filter(None, [self._first]), rows)
+            yield from rows
 
-    def _values_of_lines(self, text: RawText) -> Iterator[tuple[int, Sequence[str]]]:
-        lines = _Lines(text)
+    def _rows_one_by_one(
+        self, columns: Sequence[Sequence[str]], number_of: Callable[[int], int], name: str, place: str
+    ) -> Iterator[tuple[str, ...]]:
+        """The same where a value is wrong: leave its row out, or raise DatasetError."""
+        for at, row in enumerate(zip(*columns)):
+            interaction = []
+            for column, make, value in zip(self._columns.values(), self._made, row):
+                try:
+                    interaction.append(make(value))
+                except ValueError as error:
+                    is_missing = isinstance(error, MissingValueError)
+                    if is_missing and self._options.skip_missing:
+                        self._skipped += 1
+                        break
+                    what = f"column {column}" if self._options.has_numbers else column
+                    hint = "; give --skip-missing to leave such lines out" if is_missing else ""
+                    raise DatasetError(f"{name}, {place} {number_of(at)}: {what} is {error}{hint}") from None
+            else:
+                yield tuple(interaction)
+
+    def _columns_of_lines(self, text: RawText) -> Iterator[_SomeColumns]:
+        lines = iter(text)
         first = next(filter(str.strip, lines), None)
         if first is None:
             raise DatasetError(f"{text.name} is empty")
+        number = text.number
         if self._options.has_numbers:
-            second = next(iter(lines), None)
+            second = next(lines, None)
             separator, n_fields = self._separator(text, first, second)
             places = [int(column) - 1 for column in self._columns.values()]
             self._require_no_header(text, separator, first, second)
-            lines.give_back(filter(None, [first, second]))
+            lines = itertools.chain(filter(None, [first, second]), lines)
         else:
             separator, header = self._header(text, first)
             places = [self._place(text, name, header) for name in self._columns.values()]
             n_fields = len(header)
-        for number, record in _records(text.name, lines, separator):
-            if len(record) != n_fields:
-                if not any(map(str.strip, record)):
-                    continue
-                raise DatasetError(
-                    f"{text.name}, line {number}: has {len(record)} fields, but must have {n_fields}, separated by "
-                    f"{shown_value(separator)}, as the first line has: {shown(separator.join(record))}"
-                )
-            yield number, [record[place] for place in places]
+            number += 1
+        for records, number_of in _records(text, lines, separator, number):
+            if set(map(len, records)) != {n_fields}:
+                records, number_of = _without_blank_ones(text.name, records, number_of, separator, n_fields)
+            yield [list(map(itemgetter(place), records)) for place in places], number_of
         # Of a number at the end of the last line, nothing but the line's end tells that it is whole.
-        if self._times.kind == "numbers" and places[-1] == n_fields - 1 and not lines.last.endswith("\n"):
+        if self._times.kind == "numbers" and places[-1] == n_fields - 1 and not text.line.endswith("\n"):
             raise text.error(
-                f"the last line {shown(lines.last)} has no line end, so the file is truncated; get it again, or end "
+                f"the last line {shown(text.line)} has no line end, so the file is truncated; get it again, or end "
                 "the line if you know it to be whole"
             )
 
@@ -308,39 +318,50 @@ def _split(lines: Any, separator: str) -> Iterator[list[str]]:
     return csv.reader(lines, delimiter=separator, strict=True)
 
 
-class _Lines:
-    """Lines of which the number and the text of the last is known, and of which the first can be given back."""
+def _records(
+    text: RawText, lines: Iterator[str], separator: str, number: int
+) -> Iterator[tuple[list[list[str]], Callable[[int], int]]]:
+    """Give some records at a time, and what tells the line that each of them begins in.
 
-    def __init__(self, text: RawText) -> None:
-        self.number = 0
-        self.last = ""
-        self._lines: Iterator[str] = iter(text)
+    Parameters
+    ----------
+    number : int
+        The line that the first record begins in.
+    """
+    split = _split(lines, separator)
+    while True:
+        records: list[list[str]] = []
+        number_of = functools.partial(_line_of, records, number)
+        try:
+            records.extend(itertools.islice(split, _RECORDS_AT_ONCE))
+        except csv.Error as error:
+            raise DatasetError(
+                f"{text.name}, line {number_of(len(records))}: quotation marks do not go with {separator!r} as the "
+                f"separator ({error}); a field that begins with one must end with one, and those in it must be doubled"
+            ) from None
+        if not records:
+            return
+        yield records, number_of
+        number = text.number + 1
 
-    def __iter__(self) -> Iterator[str]:
-        for line in self._lines:
-            self.number += 1
-            self.last = line
-            yield line
 
-    def give_back(self, lines: Iterable[str]) -> None:
-        """Let the lines that were given last come again."""
-        given = list(lines)
-        self.number -= len(given)
-        self._lines = itertools.chain(given, self._lines)
+def _line_of(records: list[list[str]], number: int, at: int) -> int:
+    """The line that a record begins in; quoted fields may hold line ends."""
+    return number + at + sum(field.count("\n") for record in records[:at] for field in record)
 
 
-def _records(name: str, lines: _Lines, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Give records and the line that each begins in; quoted fields may hold line ends."""
-    number = lines.number + 1
-    try:
-        for record in _split(lines, separator):
-            yield number, record
-            number = lines.number + 1
-    except csv.Error as error:
-        raise DatasetError(
-            f"{name}, line {number}: quotation marks do not go with {separator!r} as the separator ({error}); a field "
-            "that begins with one must end with one, and those in it must be doubled"
-        ) from None
+def _without_blank_ones(
+    name: str, records: list[list[str]], number_of: Callable[[int], int], separator: str, n_fields: int
+) -> tuple[list[list[str]], Callable[[int], int]]:
+    """Leave out records of blank lines; raise DatasetError for others that have not as many fields as they must."""
+    places = [at for at, record in enumerate(records) if len(record) == n_fields or any(map(str.strip, record))]
+    for at in places:
+        if len(records[at]) != n_fields:
+            raise DatasetError(
+                f"{name}, line {number_of(at)}: has {len(records[at])} fields, but must have {n_fields}, separated by "
+                f"{separator!r}, as the first line has: {shown(separator.join(records[at]))}"
+            )
+    return [records[at] for at in places], lambda at: number_of(places[at])
 
 
 def _is_parquet(path: str) -> bool:
@@ -352,8 +373,8 @@ def _is_parquet(path: str) -> bool:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _parquet_rows(path: str, columns: dict[str, str], progress: Any) -> Iterator[tuple[int, Sequence[str]]]:
-    """Give the values of columns of a Parquet file as text, each with the number of its row, from 1."""
+def _parquet_columns(path: str, columns: dict[str, str], progress: Any) -> Iterator[_SomeColumns]:
+    """Give the values of columns of a Parquet file as text, some rows at a time, which are counted from 1."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -370,7 +391,7 @@ def _parquet_rows(path: str, columns: dict[str, str], progress: Any) -> Iterator
                     _texts(path, name, role, batch.column(batch.schema.get_field_index(name)))
                     for role, name in columns.items()
                 ]
-                yield from enumerate(zip(*values), number + 1)
+                yield values, (number + 1).__add__
                 number += batch.num_rows
                 reached = size * number // max(file.metadata.num_rows, 1)
                 progress.update(reached - done)

@@ -202,7 +202,7 @@ def _files_of_parts(sources: Sequence[str], parts: Mapping[str, str]) -> dict[st
         found = _source_files(sources)
         part_of_file = {file: part_of(file) for file in found}
         named = set(part_of_file.values())
-        if len(found) == 1 or not named & {"train", "valid", "test"}:
+        if len(named) == 1:
             return {WHOLE: found}
         if None in named:
             other = next(file for file, part in part_of_file.items() if part is None)
@@ -246,12 +246,13 @@ def _source_files(sources: Sequence[str]) -> list[str]:
 
 def _parts_in(folder: str) -> list[str]:
     """The files in a folder that are parts of a fixed split by their names and endings."""
-    files = (os.path.join(folder, name) for name in sorted(os.listdir(folder)))
-    return [
+    files = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+    found = [
         file
         for file in files
         if os.path.isfile(file) and part_of(file) and file.lower().removesuffix(".gz").endswith(_ENDINGS_OF_PARTS)
     ]
+    return found if {"train", "test"} <= set(map(part_of, found)) else []
 
 
 @contextlib.contextmanager

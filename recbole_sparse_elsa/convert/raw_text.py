@@ -35,11 +35,14 @@ class RawText:
         The file, for messages.
     number : int
         Number of the line that was given last; 0 before the first.
+    line : str
+        This line.
     """
 
     def __init__(self, name: str, stream: Any, update_progress: Callable[[], None]) -> None:
         self.name = name
         self.number = 0
+        self.line = ""
         # Also reads text without a byte order mark.
         self._text = io.TextIOWrapper(stream, encoding="utf-8-sig")
         self._update_progress = update_progress
@@ -49,6 +52,7 @@ class RawText:
             lines = iter(functools.partial(self._text.readline, LONGEST_LINE + 1), "")
             for number, line in enumerate(lines, 1):
                 self.number = number
+                self.line = line
                 if len(line) > LONGEST_LINE:
                     raise self.error(f"it is longer than {LONGEST_LINE:,} characters")
                 if number % _LINES_PER_UPDATE == 0:

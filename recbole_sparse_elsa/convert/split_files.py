@@ -113,7 +113,9 @@ class SparseMatrix:
     description = "scipy .npz (a sparse matrix of users × items)"
 
     def __init__(self, paths: list[str]) -> None:
-        has_ratings = any(bool((_load(path).data != 1).any()) for path in paths)
+        import numpy as np
+
+        has_ratings = any(not np.isin(_load(path).data, (0, 1)).all() for path in paths)
         self.fields = ("user", "item", "rating") if has_ratings else ("user", "item")
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._zeros = 0

@@ -5,7 +5,10 @@ from __future__ import annotations
 import datetime
 import functools
 import re
+from collections.abc import Sequence
 from decimal import Decimal
+
+import numpy as np
 
 from recbole_sparse_elsa.data.atomic_files import NUMBER
 from recbole_sparse_elsa.options import shown
@@ -22,10 +25,15 @@ _DATE = re.compile(
     r"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?(?: ?(Z|UTC|[+-][0-9]{2}(?::?[0-9]{2})?))?)?"
 )
 _LOOKS_LIKE_A_DATE = re.compile("(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
+# Lines of times as most files have them: seconds of these years, and dates with seconds and without a time zone.
+_USUAL = (
+    re.compile("(?:[1-9][0-9]{8,9}\n)*[1-9][0-9]{8,9}"),
+    re.compile("(?:[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\n|$))+"),
+)
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _EPOCH_DAY = _EPOCH.date().toordinal()
-# Of times in seconds: 31 December 9999, and the year 5138, which what is given in smaller units lies beyond.
-_LATEST, _LATEST_WITHOUT_UNIT = 253_402_300_799, 10**11
+# Times in seconds: the years 1 and 9999, and the year 5138, beyond which lies what is given in smaller units.
+_EARLIEST, _LATEST, _LATEST_WITHOUT_UNIT = -62_135_596_800, 253_402_300_799, 10**11
 #: Units of times that are numbers, and their decimal places beside seconds.
 TIME_UNITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 
@@ -140,16 +148,42 @@ class Times:
             raise ValueError(
                 f"{shown(time)}, but must be an ISO date, such as 2005-09-06 or 2005-09-06T12:30:00+02:00, or a number"
             )
-        if kind != self.kind:
-            self._require_kind(time, kind)
         value = float(seconds)
+        if not _EARLIEST <= value <= _LATEST:
+            given = f", in {self.unit}" if self.unit else ""
+            raise ValueError(f"{time}{given}, but must be a time from the year 1 to 9999")
+        self._require_kind(time, kind)
         if value < self.first:
             self.first = value
         if value > self.last:
             self.last = value
         return seconds
 
+    def column(self, texts: Sequence[str]) -> list[str]:
+        """The times in seconds, as text; quicker where all are written in one of the usual ways.
+
+        Raises
+        ------
+        ValueError
+            One of them is wrong; see `__call__`.
+        """
+        if self.unit is None and texts and _USUAL[0].fullmatch("\n".join(texts)):
+            kind, seconds = "numbers", list(map(int, texts))
+        elif self.unit is None and texts and _USUAL[1].fullmatch("\n".join(texts)):
+            kind = "ISO dates without a time zone"
+            # numpy's own error, for a date that is not of the calendar, is a ValueError, too; but it has a year 0.
+            seconds = np.array(texts, dtype="datetime64[s]").astype(np.int64).tolist()
+            if min(seconds) < _EARLIEST:
+                return list(map(self, texts))
+        else:
+            return list(map(self, texts))
+        self._require_kind(texts[0], kind)
+        self.first, self.last = min(self.first, min(seconds)), max(self.last, max(seconds))
+        return list(map(str, seconds))
+
     def _require_kind(self, time: str, kind: str) -> None:
+        if kind == self.kind:
+            return
         if not self.kind or self.kind == "ISO dates" and kind != "numbers":
             self.kind = kind
         elif not (kind == "ISO dates" and self.kind != "numbers"):
@@ -173,10 +207,7 @@ class Times:
                 )
             return time
         places = TIME_UNITS[self.unit]
-        seconds = time if places == 0 else _plain(Decimal(time).scaleb(-places))
-        if abs(float(seconds)) > _LATEST:
-            raise ValueError(f"{time}, which in {self.unit} since 1970 lies beyond the year 9999; give its --time-unit")
-        return seconds
+        return time if places == 0 else _plain(Decimal(time).scaleb(-places))
 
     @property
     def description(self) -> str:

@@ -134,9 +134,7 @@ def test_recbole_trains_on_the_parts_by_the_command_that_is_printed(capsys, monk
         write(f"raw/{part}.txt", "".join(f"{user} {' '.join(map(str, items))}\n" for user, items in lines.items()))
     main(["convert", "raw", "--output", "dataset/mine"])
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == (
-        "Next: python run_recbole.py --dataset=mine --benchmark_filename=\"['train', 'valid', 'test']\""
-    )
+    assert last == ("Next: python run_recbole.py --dataset=mine --benchmark_filename=\"['train', 'valid', 'test']\"")
     monkeypatch.setattr(sys, "argv", shlex.split(last.removeprefix("Next: python ")))
     found = run_recbole(
         "ItemKNN",
@@ -247,7 +245,10 @@ def test_matrices_without_real_values_are_refused(matrix, error):
 @pytest.mark.parametrize(
     "arguments, error",
     [
-        (["train.txt", "other.txt"], "train.txt is a part of a fixed split by its name, and other.txt is not; give --tr"),
+        (
+            ["train.txt", "other.txt"],
+            "train.txt is a part of a fixed split by its name, and other.txt is not; give --tr",
+        ),
         (["train.txt", "valid.txt"], "test is missing, but a fixed split must have it; give --test FILE"),
         (["train.txt", "old_train.txt", "test.txt"], "train.txt and old_train.txt are both train by their names"),
         (["train.txt", "--test", "test.txt"], "source is train.txt, but is not allowed beside --train, --valid and"),

@@ -138,7 +138,7 @@ class NamedColumns(TextFormat):
 
     def read(self, path: str, progress: Any) -> Iterator[tuple[str, ...]]:
         """Give the interactions of a file, as tuples of text; see `TextFormat.read`."""
-        if _is_parquet(path):
+        if is_parquet(path):
             return self._rows(_parquet_columns(path, self._columns, progress), path, "row")
         return super().read(path, progress)
 
@@ -364,7 +364,8 @@ def _without_blank_ones(
     return [records[at] for at in places], lambda at: number_of(places[at])
 
 
-def _is_parquet(path: str) -> bool:
+def is_parquet(path: str) -> bool:
+    """Whether a file is Parquet, by its first bytes."""
     try:
         require_regular_file(path)
         with open(path, "rb") as file:
@@ -373,15 +374,37 @@ def _is_parquet(path: str) -> bool:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _parquet_columns(path: str, columns: dict[str, str], progress: Any) -> Iterator[_SomeColumns]:
-    """Give the values of columns of a Parquet file as text, some rows at a time, which are counted from 1."""
+def require_no_parquet(path: str) -> None:
+    """Raise DatasetError for a Parquet file, of which no column was named."""
+    if is_parquet(path):
+        pyarrow = _pyarrow(path)
+        try:
+            names = pyarrow.parquet.read_schema(path).names
+        except (pyarrow.ArrowException, OSError) as error:
+            raise _damaged(path, 0, error) from None
+        raise DatasetError(f"{path} is Parquet; name its columns by --user and --item: {shown(', '.join(names))}")
+
+
+def _pyarrow(path: str) -> Any:
     try:
-        import pyarrow
         import pyarrow.parquet
     except ImportError:
         raise OptionError(
             f'source: {path} is Parquet, which needs pyarrow; run: pip install "recbole_sparse_elsa[parquet]"'
         ) from None
+    return pyarrow
+
+
+def _damaged(path: str, row: int, error: Exception) -> DatasetError:
+    return DatasetError(
+        f"{path}, after row {row}: the Parquet file is damaged or cannot be read "
+        f"({' '.join(str(error).split()):.200}); get it again"
+    )
+
+
+def _parquet_columns(path: str, columns: dict[str, str], progress: Any) -> Iterator[_SomeColumns]:
+    """Give the values of columns of a Parquet file as text, some rows at a time, which are counted from 1."""
+    pyarrow = _pyarrow(path)
     size, number, done = os.path.getsize(path), 0, 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
@@ -397,10 +420,7 @@ def _parquet_columns(path: str, columns: dict[str, str], progress: Any) -> Itera
                 progress.update(reached - done)
                 done = reached
     except (pyarrow.ArrowException, OSError) as error:
-        raise DatasetError(
-            f"{path}, after row {number}: the Parquet file is damaged or cannot be read "
-            f"({' '.join(str(error).split()):.200}); get it again"
-        ) from None
+        raise _damaged(path, number, error) from None
     progress.update(size - done)
 
 

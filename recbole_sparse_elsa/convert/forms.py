@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from recbole_sparse_elsa.convert.columns import ColumnOptions, NamedColumns
+from recbole_sparse_elsa.convert.columns import ColumnOptions, NamedColumns, require_no_parquet
 from recbole_sparse_elsa.convert.raw_formats import RAW_FORMATS, shown
 from recbole_sparse_elsa.convert.raw_text import read_texts
 from recbole_sparse_elsa.convert.split_files import ITEMS_OF_USERS, SparseMatrix
@@ -71,6 +71,7 @@ def form_of(paths: list[str], columns: ColumnOptions) -> Form:
 
 
 def _form_of(path: str) -> Form:
+    require_no_parquet(path)
     with contextlib.closing(read_texts(path, tqdm(disable=True))) as texts:
         text = next(texts)
         line = next(iter(text), None)

@@ -58,9 +58,11 @@ class RawText:
                 if number % _LINES_PER_UPDATE == 0:
                     self._update_progress()
                 yield line
-        except UnicodeDecodeError:
+        except UnicodeDecodeError as error:
+            # What is decoded begins where the lines that were given end.
+            number = self.number + error.object.count(b"\n", 0, error.start)
             raise DatasetError(
-                f"{self.name}, after line {self.number}: not UTF-8 text; is it an archive to be unpacked first?"
+                f"{self.name}, after line {number}: not UTF-8 text; is it an archive to be unpacked first?"
             ) from None
         except _DAMAGE as error:
             raise DatasetError(

@@ -30,7 +30,7 @@ _ENDINGS_OF_PARTS = (".txt", ".csv", ".tsv", ".dat", ".npz", ".parquet", ".json"
 # Beyond this many, users or items are not counted further, since their ids are held in memory (100 MB for this many).
 MOST_COUNTED = 1_000_000
 # Nor are repeated pairs, of which each takes eight bytes, and twice as many while they are compared.
-_MOST_PAIRS = 30_000_000
+_MOST_PAIRS = 20_000_000
 _ROWS_AT_ONCE = 1_000
 _FIELDS = {
     "user": "user_id:token",

@@ -34,6 +34,8 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _EPOCH_DAY = _EPOCH.date().toordinal()
 # Times in seconds: the years 1 and 9999, and the year 5138, beyond which lies what is given in smaller units.
 _EARLIEST, _LATEST, _LATEST_WITHOUT_UNIT = -62_135_596_800, 253_402_300_799, 10**11
+# A time in 1973: numbers of seconds that all lie before are hardly any.
+_EARLY = 10**8
 #: Units of times that are numbers, and their decimal places beside seconds.
 TIME_UNITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 
@@ -219,7 +221,9 @@ class Times:
             (_EPOCH + datetime.timedelta(seconds=time)).isoformat(" ", "seconds")[:19]
             for time in (self.first, self.last)
         )
-        return f"{kind}, from {first} to {last} UTC"
+        early = self.kind == "numbers" and self.last < _EARLY
+        doubt = "; they may be in another unit, or no times but positions" if early else ""
+        return f"{kind}, from {first} to {last} UTC{doubt}"
 
 
 def _seconds_of_date(

@@ -75,7 +75,7 @@ def test_columns_are_found_by_name_whatever_separates_them(separator, mark, end,
     assert converted(text) == SHOP_ROWS
     assert read("dataset/shop/shop.inter").startswith(f"{HEADER}\n")
     out = capsys.readouterr().out
-    assert "First interaction: user ann, item 007, rating 4, time 1125964800." in out
+    assert "First interaction: user ann, item 007, rating 4, timestamp 1125964800." in out
     assert "Times were read as ISO dates, as UTC, from 1970-01-02 00:00:00 to 2005-09-06 00:00:00 UTC." in out
     assert "Next: python run_recbole.py --dataset=shop" in out
 
@@ -182,7 +182,9 @@ def test_other_units_of_time_are_given(unit, time, seconds):
 
 def test_numbers_that_are_hardly_seconds_are_told(capsys):
     converted("customer,sku,when\nann,1,1\nann,2,2\n", *PAIRS, "--time", "when")
-    said = "from 1970-01-01 00:00:01 to 1970-01-01 00:00:02 UTC; they may be in another unit, or no times but positions."
+    said = (
+        "from 1970-01-01 00:00:01 to 1970-01-01 00:00:02 UTC; they may be in another unit, or no times but positions."
+    )
     assert said in capsys.readouterr().out
 
 
@@ -290,7 +292,7 @@ def test_lines_without_a_value_are_left_out_if_asked_for_and_counted(capsys):
     assert converted(text, *ALL, "--skip-missing") == [["ann", "3", "3", "86400"]]
     out = capsys.readouterr().out
     assert "3 lines without a value were left out." in out
-    assert "First interaction: user ann, item 3, rating 3, time 86400." in out
+    assert "First interaction: user ann, item 3, rating 3, timestamp 86400." in out
     code = refusal_of_all_missing()
     assert "no interaction follows the first line" in code
 
@@ -337,6 +339,11 @@ def test_columns_that_are_not_there_are_refused_by_number():
     assert "several of ',', ';' makes at least 2 columns of 'a,b;c'; give --separator" in code
     code = refusal("a;b\n", *numbers, "--separator", ";")
     assert "'a;b' has 2 columns, separated by ';', but must have 4" in code
+
+
+def test_a_second_line_of_another_length_is_named():
+    code = refusal("a;b;c\nd;e\n", "--user", "1", "--item", "3")
+    assert "shop.csv, line 2: has 2 fields, but must have 3, separated by ';'" in code
 
 
 def test_a_header_is_not_taken_for_an_interaction():

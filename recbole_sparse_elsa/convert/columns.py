@@ -6,27 +6,21 @@ import csv
 import difflib
 import functools
 import itertools
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-from recbole_sparse_elsa.convert.raw_formats import ROLES, TextFormat, shown
+from recbole_sparse_elsa.convert.parquet import is_parquet, read_columns
+from recbole_sparse_elsa.convert.raw_formats import ROLES, TextFormat, option_of, shown
 from recbole_sparse_elsa.convert.raw_text import LONGEST_LINE, RawText
 from recbole_sparse_elsa.convert.values import TIME_UNITS, Ids, MissingValueError, Ratings, Times
 from recbole_sparse_elsa.errors import DatasetError, OptionError
-from recbole_sparse_elsa.options import require_regular_file
-
-if TYPE_CHECKING:
-    import pyarrow
 
 # What separates columns, in the order in which it is tried: blanks last, since dates have them, too.
 _SEPARATORS = (",", ";", "\t", "|", "::", " ")
 _NAMES_OF_SEPARATORS = {"tab": "\t", "\\t": "\t", "blank": " ", "comma": ",", "semicolon": ";"}
-_PARQUET_MAGIC = b"PAR1"
-_ROWS_AT_ONCE = 50_000
 _RECORDS_AT_ONCE = 1_000
 # Values of some rows by column, and what tells the line or row in the file of each of them.
 _SomeColumns: TypeAlias = tuple[Sequence[Sequence[str]], Callable[[int], int]]
@@ -71,7 +65,7 @@ class ColumnOptions:
                 raise OptionError(f"{option} is not given, but must be, beside the other columns: --user and --item")
         by_column: dict[str, str] = {}
         for role, column in given.items():
-            option = _option(role)
+            option = option_of(role).lstrip("-")
             other = by_column.setdefault(column, option)
             if other != option:
                 raise OptionError(f"{option} is {column!r}, but that is --{other} already; give different columns")
@@ -112,10 +106,6 @@ def _is_number(column: str) -> bool:
     return re.fullmatch("[1-9][0-9]{0,5}", column) is not None
 
 
-def _option(role: str) -> str:
-    return "time" if role == "timestamp" else role
-
-
 class NamedColumns(TextFormat):
     """Files with any columns, of which options say what they are."""
 
@@ -139,7 +129,7 @@ class NamedColumns(TextFormat):
     def read(self, path: str, progress: Any) -> Iterator[tuple[str, ...]]:
         """Give the interactions of a file, as tuples of text; see `TextFormat.read`."""
         if is_parquet(path):
-            return self._rows(_parquet_columns(path, self._columns, progress), path, "row")
+            return self._rows(read_columns(path, self._columns, progress), path, "row")
         return super().read(path, progress)
 
     def interactions(self, text: RawText) -> Iterator[tuple[str, ...]]:
@@ -228,7 +218,7 @@ class NamedColumns(TextFormat):
         near = difflib.get_close_matches(missing, names, 1)
         hint = f"do you mean {near[0]}? " if near else ""
         raise text.error(
-            f"there is no column {missing!r} (--{_option(role)}): {hint}The columns are {shown(', '.join(names))}; "
+            f"there is no column {missing!r} ({option_of(role)}): {hint}The columns are {shown(', '.join(names))}; "
             "give numbers from 1 for a file without a header, and --separator for what separates columns otherwise"
         )
 
@@ -247,12 +237,12 @@ class NamedColumns(TextFormat):
                     f"{shown(first)} has {n_fields} columns, separated by {given!r}, but must have {needed}"
                 )
             return given, n_fields
-        possible = [
-            (separator, len(_fields(first, separator)))
-            for separator in _SEPARATORS
-            if len(_fields(first, separator)) >= needed
-            and (not (second or "").strip() or len(_fields(first, separator)) == len(_fields(str(second), separator)))
-        ]
+        sizes = {separator: len(_fields(first, separator)) for separator in _SEPARATORS}
+        possible = [(separator, size) for separator, size in sizes.items() if size >= needed]
+        if second and second.strip():
+            # Where no separator makes the same of both, the second line is wrong, and will be named.
+            same = [(separator, size) for separator, size in possible if len(_fields(second, separator)) == size]
+            possible = same or possible
         if len(possible) > 1 and possible[-1][0] == " ":
             possible.pop()
         if len(possible) != 1:
@@ -274,7 +264,7 @@ class NamedColumns(TextFormat):
             for fields in (_fields(first, separator), _fields(second, separator))
         )
         if not any(map(_has_digit, names)) and all(map(_has_digit, values)):
-            options = " ".join(f"--{_option(role)} {name.strip()!r}" for role, name in zip(self._columns, names))
+            options = " ".join(f"{option_of(role)} {name.strip()!r}" for role, name in zip(self._columns, names))
             raise DatasetError(
                 f"{text.name}, line 1: {shown(first)} is a header, as it seems, and numbers are for files without one; "
                 f"name the columns: {options}"
@@ -284,8 +274,8 @@ class NamedColumns(TextFormat):
         """What is to be said of the files that were read, in sentences."""
         said = []
         if self._first is not None:
-            pairs = zip(map(_option, self.fields), self._first)
-            said.append(f"First interaction: {', '.join(f'{option} {value}' for option, value in pairs)}.")
+            pairs = zip(self.fields, self._first)
+            said.append(f"First interaction: {', '.join(f'{field} {value}' for field, value in pairs)}.")
         if self._times.kind:
             said.append(f"Times were read as {self._times.description}.")
         for role, ids in (("user", self._users), ("item", self._items)):
@@ -362,115 +352,3 @@ def _without_blank_ones(
                 f"{separator!r}, as the first line has: {shown(separator.join(records[at]))}"
             )
     return [records[at] for at in places], lambda at: number_of(places[at])
-
-
-def is_parquet(path: str) -> bool:
-    """Whether a file is Parquet, by its first bytes."""
-    try:
-        require_regular_file(path)
-        with open(path, "rb") as file:
-            return file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def require_no_parquet(path: str) -> None:
-    """Raise DatasetError for a Parquet file, of which no column was named."""
-    if is_parquet(path):
-        pyarrow = _pyarrow(path)
-        try:
-            names = pyarrow.parquet.read_schema(path).names
-        except (pyarrow.ArrowException, OSError) as error:
-            raise _damaged(path, 0, error) from None
-        raise DatasetError(f"{path} is Parquet; name its columns by --user and --item: {shown(', '.join(names))}")
-
-
-def _pyarrow(path: str) -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise OptionError(
-            f'source: {path} is Parquet, which needs pyarrow; run: pip install "recbole_sparse_elsa[parquet]"'
-        ) from None
-    return pyarrow
-
-
-def _damaged(path: str, row: int, error: Exception) -> DatasetError:
-    return DatasetError(
-        f"{path}, after row {row}: the Parquet file is damaged or cannot be read "
-        f"({' '.join(str(error).split()):.200}); get it again"
-    )
-
-
-def _parquet_columns(path: str, columns: dict[str, str], progress: Any) -> Iterator[_SomeColumns]:
-    """Give the values of columns of a Parquet file as text, some rows at a time, which are counted from 1."""
-    pyarrow = _pyarrow(path)
-    size, number, done = os.path.getsize(path), 0, 0
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            _require_columns(path, columns, file.schema_arrow)
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(columns.values())):
-                values = [
-                    _texts(path, name, role, batch.column(batch.schema.get_field_index(name)))
-                    for role, name in columns.items()
-                ]
-                yield values, (number + 1).__add__
-                number += batch.num_rows
-                reached = size * number // max(file.metadata.num_rows, 1)
-                progress.update(reached - done)
-                done = reached
-    except (pyarrow.ArrowException, OSError) as error:
-        raise _damaged(path, number, error) from None
-    progress.update(size - done)
-
-
-def _require_columns(path: str, columns: dict[str, str], schema: pyarrow.Schema) -> None:
-    import pyarrow
-
-    for role, name in columns.items():
-        if schema.names.count(name) != 1:
-            number = schema.names.count(name)
-            found = f"occurs {number} times" if number else "is not there"
-            raise DatasetError(
-                f"{path}: the column {name!r} (--{_option(role)}) {found}, but must be one of the file's columns: "
-                f"{shown(', '.join(schema.names))}"
-            )
-        kind = schema.field(name).type
-        kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
-        if pyarrow.types.is_nested(kind) or pyarrow.types.is_boolean(kind):
-            raise DatasetError(
-                f"{path}: the column {name!r} (--{_option(role)}) has type {kind}, but must have one value"
-            )
-
-
-def _texts(path: str, name: str, role: str, column: pyarrow.Array) -> list[str]:
-    """The values of a column as text, "" where there is none; times of Arrow as ISO dates."""
-    import pyarrow
-
-    types = pyarrow.types
-    if types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if types.is_binary(column.type) or types.is_large_binary(column.type) or types.is_fixed_size_binary(column.type):
-        try:
-            column = column.cast(pyarrow.binary()).cast(pyarrow.string())
-        except pyarrow.ArrowInvalid:
-            raise DatasetError(f"{path}: the column {name!r} has bytes that are not UTF-8 text") from None
-    if types.is_timestamp(column.type):
-        if role != "timestamp":
-            raise DatasetError(f"{path}: the column {name!r} (--{_option(role)}) has type {column.type}, a time")
-        zone = "" if column.type.tz is None else "+00:00"
-        return [f"{text}{zone}" if text else "" for text in _iso_texts(column)]
-    return ["" if value is None else str(value) for value in column.to_pylist()]
-
-
-def _iso_texts(column: pyarrow.Array) -> list[str | None]:
-    """Timestamps, in UTC where they have a zone, as ISO dates with all of their digits."""
-    import pyarrow
-
-    # Arrow keeps UTC, whatever the zone; numpy writes what it keeps, with all digits of its unit.
-    values = column.cast(pyarrow.int64()).to_numpy(zero_copy_only=False)
-    missing = column.is_null().to_numpy(zero_copy_only=False)
-    if missing.any():
-        values = column.cast(pyarrow.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-    dates = values.astype(f"datetime64[{column.type.unit}]")
-    return [None if is_missing else str(date) for date, is_missing in zip(dates, missing)]

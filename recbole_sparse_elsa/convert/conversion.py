@@ -209,7 +209,7 @@ def _files_of_parts(sources: Sequence[str], parts: Mapping[str, str]) -> dict[st
             part_file = next(file for file, part in part_of_file.items() if part is not None)
             raise OptionError(
                 f"source: {part_file} is a part of a fixed split by its name, and {other} is not; give --train, "
-                "--valid and --test"
+                "--valid and --test, or rename the file"
             )
         files = {part: [file for file in found if part_of_file[file] == part] for part in PARTS if part in named}
     for part in ("train", "test"):

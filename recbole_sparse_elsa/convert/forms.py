@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from recbole_sparse_elsa.convert.columns import ColumnOptions, NamedColumns, require_no_parquet
+from recbole_sparse_elsa.convert.columns import ColumnOptions, NamedColumns
+from recbole_sparse_elsa.convert.parquet import require_no_parquet
 from recbole_sparse_elsa.convert.raw_formats import RAW_FORMATS, shown
 from recbole_sparse_elsa.convert.raw_text import read_texts
 from recbole_sparse_elsa.convert.split_files import ITEMS_OF_USERS, SparseMatrix

@@ -284,6 +284,11 @@ class JsonReviews(TextFormat):
         return f"{column.name} is {shown(str(review[column.name]))}, but must be {column.meaning}"
 
 
+def option_of(role: str) -> str:
+    """The command-line option that names the column of a role."""
+    return "--time" if role == "timestamp" else f"--{role}"
+
+
 def shown(text: str) -> str:
     """A line in quotation marks, cut if it is long."""
     text = text.rstrip("\n")

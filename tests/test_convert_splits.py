@@ -17,7 +17,7 @@ from scipy import sparse
 
 from recbole_sparse_elsa import output
 from recbole_sparse_elsa.__main__ import main
-from recbole_sparse_elsa.convert import convert
+from recbole_sparse_elsa.convert import conversion, convert
 from recbole_sparse_elsa.convert.published_counts import find_published_counts, published_counts
 
 HEADER = "user_id:token\titem_id:token"
@@ -308,6 +308,22 @@ def test_nothing_is_left_of_parts_when_the_disk_is_full(monkeypatch):
 
     monkeypatch.setattr(output, "write_file", write_but_the_last)
     assert "mine.test.inter cannot be written: No space left on device" in refusal("raw", "--output", "mine")
+
+
+@pytest.mark.parametrize("form", ["lists", "pairs in another order", "matrices"])
+def test_the_progress_bar_counts_the_bytes_of_all_parts(form, monkeypatch):
+    FORMS[form]("raw")
+    bars = []
+
+    class Bar(conversion.tqdm):
+        def __init__(self, **options):
+            super().__init__(**options)
+            bars.append(self)
+
+    monkeypatch.setattr(conversion, "tqdm", Bar)
+    main(["convert", "raw", "--output", "mine"])
+    (bar,) = bars
+    assert bar.total == bar.n == sum(map(os.path.getsize, glob.glob("raw/*")))
 
 
 def test_published_counts_stand_beside_those_of_a_known_data_set(capsys):

@@ -27,7 +27,7 @@ def add_subcommand(subparsers: Any) -> None:
         "convert",
         help=str(__doc__).split("``: ")[1].splitlines()[0],
         description=__doc__,
-        epilog=f"What can be converted without naming columns, each also gzip-compressed:\n{known}\n\n"
+        epilog=f"What can be converted without naming columns, text also gzip-compressed:\n{known}\n\n"
         "Examples:\n"
         "  sparse-elsa convert ml-20m/ratings.csv --output dataset/ml-20m\n"
         "  sparse-elsa convert gowalla/train.txt gowalla/test.txt --output dataset/gowalla\n"

@@ -6,6 +6,7 @@ import calendar
 import datetime
 import functools
 import json
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -251,6 +252,7 @@ class JsonReviews(TextFormat):
     def interactions(self, text: RawText) -> Iterator[tuple[str, ...]]:
         """Give the interactions of a RawText; see `DelimitedLines.interactions`."""
         names = [column.name for column in self.columns]
+        values_of = operator.itemgetter(*names)
         match = re.compile("\n".join(f"(?:{column.pattern})" for column in self.columns)).fullmatch
         for line in text:
             if line.isspace():
@@ -260,7 +262,7 @@ class JsonReviews(TextFormat):
             except (ValueError, RecursionError):
                 raise text.error(f"not a whole JSON object: {shown(line)}") from None
             try:
-                user, item, rating, timestamp = (review[name] for name in names)
+                user, item, rating, timestamp = values_of(review)
             except (KeyError, TypeError):
                 raise text.error(f"must be a JSON object with {', '.join(names)}, but is {shown(line)}") from None
             # json.dumps would be exact, and slow; that ids are text is all that str would hide.

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from recbole_sparse_elsa.convert.parquet import is_parquet, read_columns
 from recbole_sparse_elsa.convert.raw_formats import ROLES, TextFormat, option_of, shown
 from recbole_sparse_elsa.convert.raw_text import LONGEST_LINE, RawText
-from recbole_sparse_elsa.convert.values import TIME_UNITS, Ids, MissingValueError, Ratings, Times
+from recbole_sparse_elsa.convert.values import TIME_UNITS, Ids, MissingValueError, Ratings, Times, Values
 from recbole_sparse_elsa.errors import DatasetError, OptionError
 
 # What separates columns, in the order in which it is tried: blanks last, since dates have them, too.
@@ -116,10 +116,10 @@ class NamedColumns(TextFormat):
         self.name = f"columns {', '.join(self._columns.values())}"
         self._users, self._items, self._ratings = Ids(), Ids(), Ratings()
         self._times = Times(options.time_unit)
-        made: dict[str, Callable[[str], str]] = {
-            "user": self._users.__getitem__,
-            "item": self._items.__getitem__,
-            "rating": self._ratings.__getitem__,
+        made: dict[str, Values] = {
+            "user": self._users,
+            "item": self._items,
+            "rating": self._ratings,
             "timestamp": self._times,
         }
         self._made = [made[role] for role in self.fields]
@@ -141,10 +141,7 @@ class NamedColumns(TextFormat):
         for columns, number_of in some_columns:
             rows: Iterator[tuple[str, ...]]
             try:
-                made = [
-                    make.column(values) if isinstance(make, Times) else list(map(make, values))
-                    for make, values in zip(self._made, columns)
-                ]
+                made = [values.column(texts) for values, texts in zip(self._made, columns)]
                 rows = zip(*made)
             except ValueError:
                 rows = self._rows_one_by_one(columns, number_of, name, place)
@@ -158,10 +155,10 @@ class NamedColumns(TextFormat):
     ) -> Iterator[tuple[str, ...]]:
         """The same where a value is wrong: leave its row out, or raise DatasetError."""
         for at, row in enumerate(zip(*columns)):
-            interaction = []
-            for column, make, value in zip(self._columns.values(), self._made, row):
+            interaction: list[str] = []
+            for column, values, text in zip(self._columns.values(), self._made, row):
                 try:
-                    interaction.append(make(value))
+                    interaction += values.column([text])
                 except ValueError as error:
                     is_missing = isinstance(error, MissingValueError)
                     if is_missing and self._options.skip_missing:

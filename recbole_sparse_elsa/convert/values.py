@@ -26,10 +26,8 @@ _DATE = re.compile(
 )
 _LOOKS_LIKE_A_DATE = re.compile("(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
 # Lines of times as most files have them: seconds of these years, and dates with seconds and without a time zone.
-_USUAL = (
-    re.compile("(?:[1-9][0-9]{8,9}\n)*[1-9][0-9]{8,9}"),
-    re.compile("(?:[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\n|$))+"),
-)
+_USUAL_NUMBERS = re.compile("(?:[1-9][0-9]{8,9}\\n)*[1-9][0-9]{8,9}")
+_USUAL_DATES = re.compile("(?:[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\\n|$))+")
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _EPOCH_DAY = _EPOCH.date().toordinal()
 # Times in seconds: the years 1 and 9999, and the year 5138, beyond which lies what is given in smaller units.
@@ -52,8 +50,39 @@ def _require_value(text: str) -> str:
     return text
 
 
-class Ids(dict[str, str]):
-    """Maps each id, as it stands in a file, to the token that is written; works as a dict that fills itself.
+class Values:
+    """Makes what is written of what stands in a column of a file."""
+
+    def column(self, texts: Sequence[str]) -> list[str]:
+        """What is written of some texts.
+
+        Raises
+        ------
+        ValueError
+            One of them is wrong; the message says what is there and what must be.
+        """
+        raise NotImplementedError
+
+
+class _HeldValues(dict[str, str], Values):
+    """Values of which the same occur again and again: they are made once, and held."""
+
+    def column(self, texts: Sequence[str]) -> list[str]:
+        return list(map(self.__getitem__, texts))
+
+    def __missing__(self, text: str) -> str:
+        made = self._make(text)
+        if len(self) >= _MOST_HELD:
+            self.clear()
+        self[text] = made
+        return made
+
+    def _make(self, text: str) -> str:
+        raise NotImplementedError
+
+
+class Ids(_HeldValues):
+    """Makes the token that is written of each id.
 
     Ids are text: leading zeros stay, and blanks within them. Blanks around them go. The whole numbers that were
     written as floating-point numbers, such as 12.0, are written as whole numbers again.
@@ -66,8 +95,15 @@ class Ids(dict[str, str]):
 
     shortened = ""
 
-    def __missing__(self, text: str) -> str:
-        """Raise ValueError, that says what is there and what must be, for what is no id."""
+    def column(self, texts: Sequence[str]) -> list[str]:
+        """What is written of some ids; see `Values.column`."""
+        # Quicker than to look all of them up: nothing is to be done where they are letters and digits.
+        together = "".join(texts)
+        if together.isascii() and together.replace("_", "").replace("-", "").isalnum() and _MISSING.isdisjoint(texts):
+            return list(texts)
+        return super().column(texts)
+
+    def _make(self, text: str) -> str:
         token = _require_value(text)
         found = _CONTROL.search(token)
         if found:
@@ -82,29 +118,21 @@ class Ids(dict[str, str]):
         if whole:
             self.shortened = self.shortened or token
             token = whole.group(1)
-        return _hold(self, text, token)
+        return token
 
 
-class Ratings(dict[str, str]):
-    """Maps each rating, as it stands in a file, to the number that is written; works as a dict that fills itself."""
+class Ratings(_HeldValues):
+    """Makes the number that is written of each rating."""
 
-    def __missing__(self, text: str) -> str:
-        """Raise ValueError, that says what is there and what must be, for what is no finite number."""
+    def _make(self, text: str) -> str:
         number = _require_value(text)
         if not NUMBER.fullmatch(number) or abs(float(number)) == float("inf"):
             comma = "; write a decimal point" if NUMBER.fullmatch(number.replace(",", ".")) else ""
             raise ValueError(f"{shown(number)}, but must be a finite number, such as 4 or 0.5{comma}")
-        return _hold(self, text, number)
+        return number
 
 
-def _hold(held: dict[str, str], text: str, made: str) -> str:
-    if len(held) >= _MOST_HELD:
-        held.clear()
-    held[text] = made
-    return made
-
-
-class Times:
+class Times(Values):
     """Makes seconds since 1970 (UTC) of each time, as it stands in a file: an ISO date, or a number.
 
     The first time tells which of the two all are. Dates without a time zone are taken as UTC; either all have one or
@@ -128,14 +156,7 @@ class Times:
         self.kind = ""
         self.first, self.last = float("inf"), float("-inf")
 
-    def __call__(self, text: str) -> str:
-        """The time in seconds, as text.
-
-        Raises
-        ------
-        ValueError
-            It is no time, or one of another kind than the first; the message says what is there and what must be.
-        """
+    def _seconds_of(self, text: str) -> str:
         time = _require_value(text)
         date = _DATE.fullmatch(time)
         if date is not None:
@@ -164,21 +185,12 @@ class Times:
     def column(self, texts: Sequence[str]) -> list[str]:
         """The times in seconds, as text; quicker where all are written in one of the usual ways.
 
-        Raises
-        ------
-        ValueError
-            One of them is wrong; see `__call__`.
+        See `Values.column`.
         """
-        if self.unit is None and texts and _USUAL[0].fullmatch("\n".join(texts)):
-            kind, seconds = "numbers", list(map(int, texts))
-        elif self.unit is None and texts and _USUAL[1].fullmatch("\n".join(texts)):
-            kind = "ISO dates without a time zone"
-            # numpy's own error, for a date that is not of the calendar, is a ValueError, too; but it has a year 0.
-            seconds = np.array(texts, dtype="datetime64[s]").astype(np.int64).tolist()
-            if min(seconds) < _EARLIEST:
-                return list(map(self, texts))
-        else:
-            return list(map(self, texts))
+        usual = None if self.unit else _usual_times(texts)
+        if usual is None:
+            return list(map(self._seconds_of, texts))
+        kind, seconds = usual
         self._require_kind(texts[0], kind)
         self.first, self.last = min(self.first, min(seconds)), max(self.last, max(seconds))
         return list(map(str, seconds))
@@ -224,6 +236,20 @@ class Times:
         early = self.kind == "numbers" and self.last < _EARLY
         doubt = "; they may be in another unit, or no times but positions" if early else ""
         return f"{kind}, from {first} to {last} UTC{doubt}"
+
+
+def _usual_times(texts: Sequence[str]) -> tuple[str, list[int]] | None:
+    """What times as most files have them are read as, in words, and their seconds; None for others."""
+    lines = "\n".join(texts)
+    try:
+        if _USUAL_NUMBERS.fullmatch(lines):
+            return "numbers", list(map(int, texts))
+        if _USUAL_DATES.fullmatch(lines):
+            seconds = np.array(texts, dtype="datetime64[s]").astype(np.int64).tolist()
+            return None if min(seconds) < _EARLIEST else ("ISO dates without a time zone", seconds)
+    except ValueError:  # of numpy, for a date that is not of the calendar
+        pass
+    return None
 
 
 def _seconds_of_date(

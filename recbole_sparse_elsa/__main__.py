@@ -15,7 +15,7 @@ from recbole_sparse_elsa.errors import OptionError, said_in_one_line
 #: ``add_subcommand(subparsers)``, which sets the function that runs it as the default of ``run``. A module is imported
 #: only when its command is called.
 COMMANDS = {
-    "convert": "publishers' raw files made into a RecBole data set.",
+    "convert": "raw files, of publishers and of one's own, made into a RecBole data set.",
     "train": "one training and evaluation of a model, as by ``run_recbole.py``.",
     "search": "the best options of a model of a leaderboard, by its validation data.",
     "leaderboard": "models, data sets, seeds and sizes under one protocol, trained in parallel.",

@@ -1,6 +1,7 @@
-"""Publishers' raw files made into a RecBole data set."""
+"""Raw files, of publishers and of one's own, made into a RecBole data set."""
 
-from recbole_sparse_elsa.convert.conversion import Conversion, convert
-from recbole_sparse_elsa.convert.raw_formats import RAW_FORMATS, RawFormat
+from recbole_sparse_elsa.convert.columns import ColumnOptions
+from recbole_sparse_elsa.convert.conversion import Conversion, Part, convert
+from recbole_sparse_elsa.convert.forms import KNOWN_FORMS, Form
 
-__all__ = ["RAW_FORMATS", "Conversion", "RawFormat", "convert"]
+__all__ = ["KNOWN_FORMS", "ColumnOptions", "Conversion", "Form", "Part", "convert"]

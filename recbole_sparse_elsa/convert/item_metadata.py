@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from recbole_sparse_elsa.convert.raw_formats import GOODBOOKS, MOVIELENS_CSV, MOVIELENS_DAT, NETFLIX, RawFormat
+from recbole_sparse_elsa.convert.raw_formats import GOODBOOKS, MOVIELENS_CSV, MOVIELENS_DAT, NETFLIX, DelimitedLines
 from recbole_sparse_elsa.errors import DatasetError
 
 _MOVIE_HEADER = "item_id:token\tmovie_title:token_seq\trelease_year:token"
@@ -94,7 +94,7 @@ def _id_of(text: str) -> str:
     return text
 
 
-_METADATA: dict[RawFormat, ItemMetadata] = {
+_METADATA: dict[DelimitedLines, ItemMetadata] = {
     MOVIELENS_CSV: ItemMetadata(("movies.csv",), f"{_MOVIE_HEADER}\tgenre:token_seq", _movies_csv_rows),
     MOVIELENS_DAT: ItemMetadata(("movies.dat",), f"{_MOVIE_HEADER}\tgenre:token_seq", _movies_dat_rows),
     GOODBOOKS: ItemMetadata(
@@ -110,7 +110,7 @@ _METADATA: dict[RawFormat, ItemMetadata] = {
 }
 
 
-def item_file_text(folder: str, raw_format: RawFormat) -> str | None:
+def item_file_text(folder: str, raw_format: object) -> str | None:
     """The text of RecBole's .item file, or None where the publisher's file of items is not in ``folder``.
 
     Raises
@@ -118,7 +118,7 @@ def item_file_text(folder: str, raw_format: RawFormat) -> str | None:
     DatasetError
         The publisher's file has not the form it should have.
     """
-    metadata = _METADATA.get(raw_format)
+    metadata = _METADATA.get(raw_format) if isinstance(raw_format, DelimitedLines) else None
     if metadata is None:
         return None
     files = (os.path.normpath(os.path.join(folder, name)) for name in metadata.file_names)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import calendar
-import contextlib
 import datetime
 import functools
-import itertools
 import json
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
-
-from tqdm import tqdm
+from typing import Any
 
 from recbole_sparse_elsa.convert.raw_text import RawText, read_texts
-from recbole_sparse_elsa.errors import DatasetError
 
 _SHOWN_CHARACTERS = 80
+#: What an interaction may have, in the order in which it is written.
+ROLES = ("user", "item", "rating", "timestamp")
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,37 @@ def _seconds_of_date(date: str) -> str:
     return str(calendar.timegm(datetime.date.fromisoformat(date).timetuple()))
 
 
+class TextFormat:
+    """A form of text that is read line by line."""
+
+    def interactions(self, text: RawText) -> Iterator[tuple[str, ...]]:
+        """Give the interactions of a RawText as tuples of text, one for each of ``fields``."""
+        raise NotImplementedError
+
+    def read(self, path: str, progress: Any) -> Iterator[tuple[str, ...]]:
+        """Give the interactions of a file, as tuples of text.
+
+        Parameters
+        ----------
+        path : str
+        progress : tqdm.tqdm
+            See `read_texts`.
+
+        Raises
+        ------
+        DatasetError
+            The file is damaged, or a line has not the form.
+        """
+        for text in read_texts(path, progress):
+            yield from self.interactions(text)
+
+    def notes(self) -> list[str]:
+        """What is to be said of the files that were read, in sentences."""
+        return []
+
+
 @dataclass(frozen=True)
-class DelimitedLines:
+class DelimitedLines(TextFormat):
     """A line per interaction, in columns that a separator divides.
 
     Attributes
@@ -90,9 +117,11 @@ class DelimitedLines:
         return self.separator.join(column.name for column in self.columns)
 
     @property
-    def has_timestamp(self) -> bool:
-        """Whether interactions have a timestamp."""
-        return any(column.role == "timestamp" for column in self.columns)
+    def fields(self) -> tuple[str, ...]:
+        """What an interaction has, in the order in which it is given."""
+        roles = [column.role for column in self.columns]
+        # Netflix's items have lines of their own.
+        return tuple(role for role in ROLES if role in roles or role == "item")
 
     def recognises(self, line: str) -> bool:
         """Whether a file that begins with this line has this form."""
@@ -118,7 +147,7 @@ class DelimitedLines:
             names = next(lines).rstrip("\n").split(self.separator)
             columns = sorted(columns, key=lambda column: names.index(column.name))
         match = re.compile(self._pattern(columns)).fullmatch
-        roles = ("user", "item", "rating", "timestamp")[: len(columns)]
+        roles = self.fields
         # Of a number at the end of the last line, nothing but the line's end tells that it is whole.
         must_end = columns[-1].role == "timestamp"
         for line in lines:
@@ -129,7 +158,7 @@ class DelimitedLines:
                 raise text.error(self._problem(line, columns))
             if must_end and line[-1] != "\n":
                 raise text.error(
-                    f"the last line {_shown(line)} has no line end, so the file is truncated; get it again, or end the "
+                    f"the last line {shown(line)} has no line end, so the file is truncated; get it again, or end the "
                     "line if you know it to be whole"
                 )
             row = found.group(*roles)
@@ -139,11 +168,11 @@ class DelimitedLines:
         values = line.rstrip("\n").split(self.separator)
         names = self.separator.join(column.name for column in columns)
         if len(values) != len(columns):
-            return f"{_shown(line)} has {len(values)} fields, but must have {len(columns)}: {names}"
+            return f"{shown(line)} has {len(values)} fields, but must have {len(columns)}: {names}"
         column, value = next(
             (column, value) for column, value in zip(columns, values) if not re.fullmatch(column.pattern, value)
         )
-        return f"{column.name} is {_shown(value)}, but must be {column.meaning}"
+        return f"{column.name} is {shown(value)}, but must be {column.meaning}"
 
 
 @dataclass(frozen=True)
@@ -180,7 +209,7 @@ class NetflixRatings(DelimitedLines):
                     raise text.error(f"{self._problem(line, self.columns)} (or a movie such as 123:)")
                 continue
             if movie is None:
-                raise text.error(f"{_shown(line)} is a rating before any movie; a line such as 123: must come first")
+                raise text.error(f"{shown(line)} is a rating before any movie; a line such as 123: must come first")
             user, rating, date = found.group("user", "rating", "timestamp")
             try:
                 yield user, movie, rating, self.to_seconds(date)
@@ -189,7 +218,7 @@ class NetflixRatings(DelimitedLines):
 
 
 @dataclass(frozen=True)
-class JsonReviews:
+class JsonReviews(TextFormat):
     """A JSON object per review and line.
 
     Attributes
@@ -205,7 +234,7 @@ class JsonReviews:
     name: str
     columns: tuple[Column, ...]
     to_seconds: Callable[[str], str] | None = None
-    has_timestamp: bool = field(default=True, init=False)
+    fields: tuple[str, ...] = field(default=ROLES, init=False)
 
     @property
     def description(self) -> str:
@@ -223,6 +252,7 @@ class JsonReviews:
     def interactions(self, text: RawText) -> Iterator[tuple[str, ...]]:
         """Give the interactions of a RawText; see `DelimitedLines.interactions`."""
         names = [column.name for column in self.columns]
+        values_of = operator.itemgetter(*names)
         match = re.compile("\n".join(f"(?:{column.pattern})" for column in self.columns)).fullmatch
         for line in text:
             if line.isspace():
@@ -230,11 +260,11 @@ class JsonReviews:
             try:
                 review = json.loads(line)
             except (ValueError, RecursionError):
-                raise text.error(f"not a whole JSON object: {_shown(line)}") from None
+                raise text.error(f"not a whole JSON object: {shown(line)}") from None
             try:
-                user, item, rating, timestamp = (review[name] for name in names)
+                user, item, rating, timestamp = values_of(review)
             except (KeyError, TypeError):
-                raise text.error(f"must be a JSON object with {', '.join(names)}, but is {_shown(line)}") from None
+                raise text.error(f"must be a JSON object with {', '.join(names)}, but is {shown(line)}") from None
             # json.dumps would be exact, and slow; that ids are text is all that str would hide.
             row = (user, item, str(rating), str(timestamp))
             if not (isinstance(user, str) and isinstance(item, str) and match("\n".join(row))):
@@ -243,7 +273,7 @@ class JsonReviews:
                 try:
                     f"{user}{item}".encode()
                 except UnicodeEncodeError:
-                    raise text.error(f"an id is no text that UTF-8 can hold: {_shown(line)}") from None
+                    raise text.error(f"an id is no text that UTF-8 can hold: {shown(line)}") from None
             yield row if self.to_seconds is None else (*row[:3], self.to_seconds(row[3]))
 
     def _problem(self, review: Mapping[str, Any]) -> str:
@@ -253,15 +283,16 @@ class JsonReviews:
             return not (is_text and re.fullmatch(column.pattern, str(value)))
 
         column = next(filter(is_wrong, self.columns))
-        return f"{column.name} is {_shown(str(review[column.name]))}, but must be {column.meaning}"
+        return f"{column.name} is {shown(str(review[column.name]))}, but must be {column.meaning}"
 
 
-#: A form in which interactions are given.
-RawFormat: TypeAlias = DelimitedLines | JsonReviews
+def option_of(role: str) -> str:
+    """The command-line option that names the column of a role."""
+    return "--time" if role == "timestamp" else f"--{role}"
 
 
-def _shown(text: str) -> str:
-    """The text in quotation marks, cut if it is long."""
+def shown(text: str) -> str:
+    """A line in quotation marks, cut if it is long."""
     text = text.rstrip("\n")
     return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…")
 
@@ -296,7 +327,8 @@ NETFLIX = NetflixRatings(
     (_NUMBERED_USER.renamed("customer"), _RATING, _DATE),
 )
 
-RAW_FORMATS = (
+#: The forms of publishers, in the order in which a first line is compared with them.
+RAW_FORMATS: tuple[DelimitedLines | JsonReviews, ...] = (
     MOVIELENS_CSV,
     MOVIELENS_DAT,
     GOODBOOKS,
@@ -332,48 +364,3 @@ RAW_FORMATS = (
         to_seconds=_seconds_of_milliseconds,
     ),
 )
-
-
-def recognise(path: str) -> RawFormat:
-    """The one of `RAW_FORMATS` that a file has, by its first line.
-
-    Raises
-    ------
-    DatasetError
-        The file cannot be read, is empty, or begins like none of them.
-    """
-    with contextlib.closing(read_texts(path, tqdm(disable=True))) as texts:
-        text = next(texts)
-        line = next(iter(text), None)
-    if line is None:
-        raise DatasetError(f"{text.name} is empty")
-    for raw_format in RAW_FORMATS:
-        if raw_format.recognises(line):
-            return raw_format
-    known = "; ".join(raw_format.description for raw_format in RAW_FORMATS)
-    raise text.error(f"{_shown(line)} begins none of the files that can be converted: {known}")
-
-
-def read_interactions(paths: Sequence[str], raw_format: RawFormat, progress: Any) -> Iterator[tuple[str, ...]]:
-    """Give the interactions of raw files, one after the other, in the order of the files.
-
-    Parameters
-    ----------
-    paths : list of str
-    raw_format : DelimitedLines or JsonReviews
-    progress : tqdm.tqdm
-        See `read_texts`.
-
-    Yields
-    ------
-    tuple of str
-        User, item, rating and, if the format has one, timestamp in seconds since 1970.
-
-    Raises
-    ------
-    DatasetError
-        A file is damaged, or a line has not the form.
-    """
-    texts = itertools.chain.from_iterable(read_texts(path, progress) for path in paths)
-    for text in texts:
-        yield from raw_format.interactions(text)

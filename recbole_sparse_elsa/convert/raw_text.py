@@ -20,8 +20,8 @@ _ARCHIVE_MEMBERS = "mv_*.txt"
 _GZIP_MAGIC = b"\x1f\x8b"
 _DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError)
 _LINES_PER_UPDATE = 10_000
-# Far above what any of the publishers has in a line, and little to hold.
-_LONGEST_LINE = 2**24
+#: Characters of a line: far above what any of the publishers has in a line, and little to hold.
+LONGEST_LINE = 2**24
 
 
 class RawText:
@@ -35,28 +35,34 @@ class RawText:
         The file, for messages.
     number : int
         Number of the line that was given last; 0 before the first.
+    line : str
+        This line.
     """
 
     def __init__(self, name: str, stream: Any, update_progress: Callable[[], None]) -> None:
         self.name = name
         self.number = 0
+        self.line = ""
         # Also reads text without a byte order mark.
         self._text = io.TextIOWrapper(stream, encoding="utf-8-sig")
         self._update_progress = update_progress
 
     def __iter__(self) -> Iterator[str]:
         try:
-            lines = iter(functools.partial(self._text.readline, _LONGEST_LINE + 1), "")
+            lines = iter(functools.partial(self._text.readline, LONGEST_LINE + 1), "")
             for number, line in enumerate(lines, 1):
                 self.number = number
-                if len(line) > _LONGEST_LINE:
-                    raise self.error(f"it is longer than {_LONGEST_LINE:,} characters")
+                self.line = line
+                if len(line) > LONGEST_LINE:
+                    raise self.error(f"it is longer than {LONGEST_LINE:,} characters")
                 if number % _LINES_PER_UPDATE == 0:
                     self._update_progress()
                 yield line
-        except UnicodeDecodeError:
+        except UnicodeDecodeError as error:
+            # What is decoded begins where the lines that were given end.
+            number = self.number + error.object.count(b"\n", 0, error.start)
             raise DatasetError(
-                f"{self.name}, after line {self.number}: not UTF-8 text; is it an archive to be unpacked first?"
+                f"{self.name}, after line {number}: not UTF-8 text; is it an archive to be unpacked first?"
             ) from None
         except _DAMAGE as error:
             raise DatasetError(

@@ -29,7 +29,8 @@ from recbole_sparse_elsa.errors import DatasetError
 from recbole_sparse_elsa.options import require_regular_file
 
 TYPES = ("token", "token_seq", "float", "float_seq")
-_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+#: A decimal number, as the rules have it; that it is finite is checked apart.
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _TAKEN_FOR_NUMBERS = re.compile(rb" |true|false", re.IGNORECASE)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -271,7 +272,7 @@ def _floats(path, name, texts, lines):
     except ValueError:
         pass
     for text, line in zip(texts, lines):
-        if text and not (_NUMBER.fullmatch(text) and np.isfinite(float(text))):
+        if text and not (NUMBER.fullmatch(text) and np.isfinite(float(text))):
             raise DatasetError(
                 f"{path}, line {line}: {name} is {_short(text)}, but expected a finite number, such as 4 or 0.5, since "
                 f"its type is float"
@@ -289,7 +290,7 @@ def _is_unusual(text):
 def _check_sequences(path, name, texts, lines, separator):
     for text, line in zip(texts, lines):
         for value in filter(None, text.split(separator)):
-            if not (_NUMBER.fullmatch(value) and np.isfinite(float(value))):
+            if not (NUMBER.fullmatch(value) and np.isfinite(float(value))):
                 raise DatasetError(
                     f"{path}, line {line}: {name} has the value {_short(value)}, but expected finite numbers separated "
                     f"by {_shown(separator)}, since its type is float_seq"

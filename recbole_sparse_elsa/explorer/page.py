@@ -1,6 +1,7 @@
 """The explorer's page: one HTML document that needs nothing from elsewhere."""
 
 import base64
+import functools
 import hashlib
 import os
 from typing import Any
@@ -20,6 +21,7 @@ _TEMPLATES = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, trim
 _TEMPLATES.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
 
 
+@functools.lru_cache
 def page_html(dataset: str, made_by: str = "") -> str:
     """The page that asks an `ExplorerServer`.
 

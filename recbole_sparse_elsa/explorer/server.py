@@ -1,7 +1,7 @@
 """Serves the explorer's page, and answers its questions as JSON.
 
-asyncio holds the connections, so that a slow or idle one costs no thread, and each is given a time; Python's http.server
-parses the requests; a few threads make the answers.
+asyncio holds the connections, so that a slow or idle one costs no thread, and each is given a time; Python's
+http.server parses the requests; a few threads make the answers.
 """
 
 import asyncio
@@ -225,7 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif len(request) > _MOST_BYTES and b"\n" in request[:65537]:
             self.send_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         else:
-            self.rfile = io.BytesIO(request)
+            self.rfile = io.BytesIO(request.lstrip(b"\r\n"))
             self.handle_one_request()
             if not self.wfile.getvalue():
                 self.send_error(HTTPStatus.BAD_REQUEST, "the request has no first line")
@@ -267,8 +267,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code, message=None, explain=None):
         """As http.server's, which calls it too, but as JSON."""
-        if self.request_version == "HTTP/0.9":  # which has no status; it also stands for what cannot be parsed
-            self.request_version = self.protocol_version
         self._send_json(code, {"error": message or HTTPStatus(code).phrase})
 
     def _send_json(self, status, content):
@@ -276,6 +274,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status, kind, text):
         content = text.encode()
+        if self.request_version == "HTTP/0.9":  # which has no headers; it also stands for what cannot be parsed
+            self.request_version = self.protocol_version
         self.send_response(status)
         for name, value in (
             ("Content-Type", f"{kind}; charset=utf-8"),

@@ -90,8 +90,8 @@ def _segment(options: argparse.Namespace) -> None:
     print(output.markdown_table(rows))
     n_items = index.n_items - len(segments.left_over)
     print(
-        f"{len(segments)} segments of {n_items} items, {len(segments.left_over)} items left over; the largest segment "
-        f"has {segments[0].size / n_items:.1%}; the tree can be cut into 1 to {segments.tree.n_leaves} segments"
+        f"{len(segments)} segments of {n_items} items, {len(segments.left_over)} items left over; the tree can be "
+        f"cut into 1 to {segments.tree.n_leaves} segments; the largest of these has {segments[0].size / n_items:.1%}"
     )
     segments.save(options.output)
     print(f"Written: {options.output}")

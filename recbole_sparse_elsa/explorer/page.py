@@ -49,6 +49,7 @@ def static_page_html(explorer: Explorer) -> str:
         "overview": explorer.overview(),
         "user": {user: explorer.user(user) for user in users},
         "segment": {str(segment): explorer.segment(segment) for segment in range(n_segments)},
+        "dimensions": explorer.dimensions(),
         "dimension": {str(dimension): explorer.dimension(dimension) for dimension in range(n_dimensions)},
     }
     return _render(explorer.dataset, explorer.index.made_by, answers)

@@ -16,8 +16,8 @@ from recbole_sparse_elsa.segments.segments import Segments, SegmentTree
 DEFAULT_NUMBER = 50
 # A segment has at most so many times the items of an even division, unless another ratio is asked for.
 DEFAULT_RATIO = 3.0
-# The bound on sizes rises with each merge. It follows each time that the number of segments has fallen by 5 %, which
-# saves comparing all of them at every merge.
+# The bound on sizes rises with each merge. It is raised each time that the number of segments has fallen by 5 %,
+# which saves comparing all of them at every merge.
 _STEP = 1.05
 
 

@@ -37,8 +37,9 @@ _SECONDS_TO_ASK, _SECONDS_TO_TAKE = 10, 30
 # Bytes of a request: http.server allows a first line of 65,536, and so a history.
 _MOST_BYTES = 2**17
 _END_OF_REQUEST = re.compile(rb"\n\r?\n")
-# Answers are made at the speed of Python, and more threads would not make them faster.
-_THREADS = 2
+# Answers are made at the speed of Python, and more threads would not make them faster. The last ones are kept: what is
+# explored never changes.
+_THREADS, _KEPT_ANSWERS = 2, 128
 
 
 class ExplorerServer:
@@ -64,6 +65,8 @@ class ExplorerServer:
         The address and port that it listens at.
     url : str
         Where the page is.
+    json_of : callable
+        ``json_of(question, query)`` is what ``GET /api/QUESTION?QUERY`` answers; the last answers are kept.
 
     Raises
     ------
@@ -100,6 +103,12 @@ class ExplorerServer:
         self.url = f"http://{shown}:{self.server_address[1]}/"
         self._lock, self._stopped = threading.Lock(), False
         self._stop: Any = None
+        self.json_of = functools.lru_cache(_KEPT_ANSWERS)(self._json_of)
+
+    def _json_of(self, question: str, query: str) -> str:
+        assert self.explorer is not None
+        parameters = parse_qs(query, keep_blank_values=True, max_num_fields=10_000)
+        return _json(self.explorer.answer(question, parameters))
 
     def __enter__(self) -> "ExplorerServer":
         return self
@@ -210,6 +219,10 @@ def _response(server, request):
     return _Handler(server, request).wfile.getvalue()
 
 
+def _json(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False)
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Parses one request, and makes its response. A body is never read."""
 
@@ -250,9 +263,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(HTTPStatus.OK, "text/html", page_html(explorer.dataset, explorer.index.made_by))
         if not url.path.startswith(_QUESTIONS_AT):
             return self.send_error(HTTPStatus.NOT_FOUND, "there is no such page")
-        parameters = parse_qs(url.query, keep_blank_values=True, max_num_fields=10_000)
-        answer = explorer.answer(url.path.removeprefix(_QUESTIONS_AT), parameters)
-        self._send_json(HTTPStatus.OK, answer)
+        answer = self.server.json_of(url.path.removeprefix(_QUESTIONS_AT), url.query)
+        self._send(HTTPStatus.OK, "application/json", answer)
 
     def _host_is_allowed(self):
         try:
@@ -267,10 +279,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code, message=None, explain=None):
         """As http.server's, which calls it too, but as JSON."""
-        self._send_json(code, {"error": message or HTTPStatus(code).phrase})
-
-    def _send_json(self, status, content):
-        self._send(status, "application/json", json.dumps(content, ensure_ascii=False, allow_nan=False))
+        self._send(code, "application/json", _json({"error": message or HTTPStatus(code).phrase}))
 
     def _send(self, status, kind, text):
         content = text.encode()

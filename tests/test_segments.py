@@ -315,12 +315,12 @@ def test_an_item_file_gives_labels_and_terms():
         read_item_file("mine.item", ["2"], ["tags"])
 
 
-def test_details_tell_who_when_and_which_genres():
+def test_details_tell_when_which_genres_and_who():
     with open("mine.item", "w", encoding="utf-8") as file:
         file.write("item_id:token\ttitle:token_seq\tauthors:token_seq\tpublication_year:float\tgenres:token\n")
         file.write("1\tIt\tStephen King\t1986\tHorror|Thriller|Drama|Clown\n2\tIliad\tHomer\t-720\t\n3\tX\t\t\t\n")
     metadata = read_item_file("mine.item", ["1", "2", "3", "4"])
-    assert metadata.details == ["Stephen King · 1986 · Horror, Thriller, Drama", "Homer", "", ""]
+    assert metadata.details == ["1986 · Horror, Thriller, Drama · Stephen King", "Homer", "", ""]
     with open("mine.item", "w", encoding="utf-8") as file:
         file.write(ITEM_FILE)
     details = ["1995 · Animation", "1946 · Film-Noir, Children's", ""]
@@ -492,7 +492,7 @@ def test_the_command_segments_a_checkpoint(checkpoint, capsys):
     main(["segments", checkpoint, "--output", "s.json", *sizes, "--term_fields", "genre"])
     out = capsys.readouterr().out
     assert "2 segments of 40 items, 0 items left over; the tree can be cut into 1 to " in out
-    assert "; the largest of these has 50.0%\n" in out
+    assert "; the largest of the 2 has 50.0% of the items\n" in out
     assert "Title " in out
     assert set(os.listdir()) == before | {"s.json"}
     segments = Segments.load("s.json")

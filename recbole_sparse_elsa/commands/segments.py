@@ -91,7 +91,8 @@ def _segment(options: argparse.Namespace) -> None:
     n_items = index.n_items - len(segments.left_over)
     print(
         f"{len(segments)} segments of {n_items} items, {len(segments.left_over)} items left over; the tree can be "
-        f"cut into 1 to {segments.tree.n_leaves} segments; the largest of these has {segments[0].size / n_items:.1%}"
+        f"cut into 1 to {segments.tree.n_leaves} segments; the largest of the {len(segments)} has "
+        f"{segments[0].size / n_items:.1%} of the items"
     )
     segments.save(options.output)
     print(f"Written: {options.output}")

@@ -61,8 +61,8 @@ def read_item_file(
         Read by the rules of `data.atomic_files`. Fields of type token have one value, those of type token_seq several,
         separated by blanks; others are passed over, but for a year. The first field with "title" or "name" in its
         name, or else the first of type token_seq that holds no codes, says what an item is called. The first ones with
-        "author" (or artist, director, brand), with "year" (or released, published) and with "genre" (or category,
-        class, tag) make its details.
+        "year" (or released, published), with "genre" (or category, class, tag) and with "author" (or artist, director,
+        brand) make its details.
     item_tokens : sequence of str
         The items, in the order of the result. Those that the file does not have get no terms.
     term_fields : sequence of str, optional
@@ -124,7 +124,7 @@ def _has_codes(name: str, values: list[list[str]]) -> bool:
 
 
 def _details(texts_of: dict[str, list[Any]], types: dict[str, str]) -> list[str]:
-    """Who made each item, when, and its genres, as far as the fields tell; nothing if none does."""
+    """When each item was made, its genres, and who made it, as far as the fields tell; nothing if none does."""
 
     def year(text: object) -> str:
         found = re.search(r"(?<![\d-])(1\d|20)\d\d(?!\d)", str(text))
@@ -138,7 +138,7 @@ def _details(texts_of: dict[str, list[Any]], types: dict[str, str]) -> list[str]
     creator, genre = (next(filter(kind.search, of_words), "") for kind in (_CREATOR, _GENRE))
     parts = [
         [written(text) for text in texts_of[name]]
-        for name, written in ((creator, str.strip), (next(filter(_YEAR.search, texts_of), ""), year), (genre, genres))
+        for name, written in ((next(filter(_YEAR.search, texts_of), ""), year), (genre, genres), (creator, str.strip))
         if name
     ]
     return [" · ".join(filter(None, of_item)) for of_item in zip(*parts)]

@@ -1,27 +1,32 @@
 """The explorer: what it answers, how it is served, the page in a file, and the command."""
 
+import asyncio
+import contextlib
 import http.client
 import json
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+import time
 from html.parser import HTMLParser
 from urllib.parse import quote
 
+import hypothesis
 import numpy as np
 import pytest
 from conftest import prepare
+from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from test_tables import cell, write_results
 
 from recbole_sparse_elsa.__main__ import main
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.explorer import Explorer, ExplorerServer, page_html, static_page_html
+from recbole_sparse_elsa.explorer import Explorer, ExplorerServer, page_html, server, static_page_html
 from recbole_sparse_elsa.index import SparseIndex
 from recbole_sparse_elsa.segments import ItemMetadata, homepage, name_segments, segment_catalogue
 
@@ -51,7 +56,7 @@ def explorer(parts):
     return Explorer(*parts, "things")
 
 
-@contextmanager
+@contextlib.contextmanager
 def served(explorer, **options):
     with ExplorerServer(port=0, **options) as server:
         server.explorer = explorer
@@ -182,6 +187,31 @@ def test_posting_lists_are_complete_in_order_and_know_their_segments(parts):
             having = [place for place, segment in enumerate(segments) if (dimension, sign) in segment.factors]
             assert having == ([] if place is None else [place])
     assert explorer.overview()["dimensions"] == np.count_nonzero(embeddings, axis=0).tolist()
+
+
+def test_dimensions_are_called_by_their_top_items_of_either_sign(parts, explorer):
+    index, segments, _ = parts
+    embeddings, label = index.item_embeddings.toarray(), segments.tree.label
+    for found in explorer.dimensions()["dimensions"]:
+        column = embeddings[:, found["dimension"]]
+        positive = [label(item) for item in np.argsort(-column, kind="stable") if column[item] > 0]
+        negative = [label(item) for item in np.argsort(column, kind="stable") if column[item] < 0]
+        assert (found["positive"], found["negative"]) == (positive[:4], negative[:4])
+        assert (found["size"], found["n_positive"]) == (len(positive) + len(negative), len(positive))
+        assert found["name"] == explorer.dimension(found["dimension"])["name"] == f"{positive[0]} ↔ {negative[0]}"
+    assert len(explorer.dimensions()["dimensions"]) == EMBEDDING_SIZE
+    one_sided = SparseIndex(csr_matrix([[0.6, -0.8, 0], [1.0, 0, 0]]), ["a", "b"])
+    made = Explorer(one_sided, segment_catalogue(one_sided.item_embeddings, ["a", "b"], min_size=1), {"u": ["a"]}, "x")
+    assert [found["name"] for found in made.dimensions()["dimensions"]] == ["b · a", "↔ a"]
+
+
+def test_the_overview_tells_the_size_and_the_figures(parts):
+    overview = Explorer(*parts, "things", figures={"validation ndcg@100": 0.25}).overview()
+    assert overview["figures"] == {"validation ndcg@100": 0.25}
+    assert overview["bytes_per_item"] == 8 * K  # 4 bytes for a value, and 4 for its place
+    index = parts[0]
+    small = SparseIndex(index.item_embeddings, index.item_tokens, encoding="int8")
+    assert Explorer(small, *parts[1:], "things").overview()["bytes_per_item"] == (1 + 1) * K + 2
 
 
 def test_segments_are_listed_page_by_page(parts):
@@ -320,6 +350,175 @@ def test_only_pages_are_asked_for(explorer):
             assert ask(server, "/api/users", method=method)[0].status == 501
 
 
+def raw(server, *parts, pause=0.0):
+    """What the server sends for bytes, sent one part after another, until it closes the connection."""
+    with socket.create_connection(server.server_address, timeout=20) as connection:
+        answer = b""
+        try:
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(pause)
+            while received := connection.recv(65536):
+                answer += received
+        except ConnectionError:  # it closed before all was sent
+            pass
+        return answer
+
+
+def status_of(answer):
+    return int(re.match(rb"HTTP/1\.0 (\d{3}) ", answer).group(1))
+
+
+HOST = b"Host: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize("path", ["/", "/api/users?text=u2", "/nowhere", "/api/user?user=nobody"])
+def test_head_gets_the_headers_of_get_and_no_content(explorer, path):
+    with served(explorer) as server:
+        (got, body), (head, nothing) = ask(server, path), ask(server, path, method="HEAD")
+    assert head.status == got.status and nothing == ""
+    assert int(head.headers["Content-Length"]) == len(body.encode())
+    assert head.headers["Content-Type"] == got.headers["Content-Type"]
+
+
+@pytest.mark.parametrize(
+    "request_bytes, status",
+    [
+        (b"GET /api/users HTTP/1.1\nHost: localhost\n\n", 200),
+        (b"\r\nGET /api/users HTTP/1.1\r\n" + HOST, 200),
+        (b"GET http://elsewhere.example/api/users HTTP/1.1\r\n" + HOST, 200),
+        (b"GET /api/users?text=%FF%ZZ%%00%ED%A0%80 HTTP/1.1\r\n" + HOST, 200),
+        (b"GET /api/dimension?dimension=1&start=999999999 HTTP/1.1\r\n" + HOST, 200),
+        (b"GET /api/users HTTP/1.1\r\nContent-Length: 500000\r\n" + HOST + b"x" * 500_000, 200),
+        (b"POST /api/users HTTP/1.1\r\nContent-Length: 500000\r\n" + HOST + b"x" * 500_000, 501),
+        (b"\r\n\r\n", 400),
+        (b"\0\xff\n\n", 400),
+        (b"GET http://[ HTTP/1.1\r\n" + HOST, 400),
+        (b"GET / HTTP/1.x\r\n" + HOST, 400),
+        (b"GET /api/dimension?dimension=99999999999 HTTP/1.1\r\n" + HOST, 400),
+        (b"GET /\r\n\r\n", 403),
+        (b"GET / HTTP/1.1\r\n\r\n", 403),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + HOST, 403),
+        (b"GET /%2e%2e/%2fetc/passwd HTTP/1.1\r\n" + HOST, 404),
+        (b"GET /" + b"a" * 300_000, 414),
+        (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 300 + HOST, 431),
+        (b"GET / HTTP/1.1\r\n" + (b"X: " + b"a" * 60_000 + b"\r\n") * 3 + HOST, 431),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    ],
+)
+def test_odd_and_malformed_requests_have_an_answer(explorer, request_bytes, status):
+    with served(explorer) as server:
+        assert status_of(raw(server, request_bytes)) == status
+        assert ask(server, "/api/users")[0].status == 200
+
+
+def test_requests_with_any_bytes_have_an_answer(explorer):
+    request = b"GET /api/history?item=i1&item=i2 HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n"
+    changes = st.lists(st.tuples(st.integers(0, len(request)), st.integers(0, 3), st.binary(max_size=6)), max_size=5)
+
+    @hypothesis.settings(max_examples=300, deadline=None)
+    @hypothesis.given(changes)
+    def attack(changes):
+        mutated = bytearray(request)
+        for place, n_removed, added in changes:
+            mutated[place : place + n_removed] = added
+        answer = raw(server, bytes(mutated) + b"\r\n\r\n")
+        assert status_of(answer) in (200, 400, 403, 404, 431, 501, 505)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert not body or b"application/json" not in head or json.loads(body)
+
+    with served(explorer) as server:
+        attack()
+
+
+def test_a_request_that_does_not_come_is_timed_out(explorer, monkeypatch):
+    monkeypatch.setattr(server, "_SECONDS_TO_ASK", 0.5)
+    with served(explorer) as at:
+        begun = time.monotonic()
+        assert status_of(raw(at, b"GET / HTTP/1.1\r\nHost: loc")) == 408
+        # Drop by drop it is no longer waited for.
+        assert raw(at, *[b"a"] * 40, pause=0.05)[:13] in (b"HTTP/1.0 408 ", b"")
+        assert time.monotonic() - begun < 5
+        assert ask(at, "/api/users")[0].status == 200
+
+
+def test_an_answer_that_is_not_taken_is_given_up(explorer, monkeypatch):
+    monkeypatch.setattr(server, "_SECONDS_TO_TAKE", 0.3)
+    monkeypatch.setattr(explorer, "overview", lambda: "a" * 12_000_000)
+    with served(explorer) as at, socket.socket() as connection:
+        connection.settimeout(10)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(at.server_address)
+        connection.sendall(b"GET /api/overview HTTP/1.1\r\n" + HOST)
+        n_bytes = len(connection.recv(100))  # it has begun to send
+        time.sleep(1)
+        with contextlib.suppress(ConnectionError):
+            while received := connection.recv(2**20):
+                n_bytes += len(received)
+        assert n_bytes < 12_000_000
+
+
+def test_clients_that_are_gone_leave_nothing_behind(explorer, caplog):
+    with served(explorer) as server:
+        for place in range(100):
+            connection = socket.create_connection(server.server_address)
+            # Closed by a reset, which the server meets while it reads, answers or sends.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(b"GET / HTTP/1.1\r\n" + HOST * (place % 2))
+            connection.close()
+        assert ask(server, "/api/users")[0].status == 200
+        n_threads = threading.active_count()
+    assert n_threads < 10 and not caplog.records
+
+
+def test_connections_that_ask_nothing_make_room_for_others(explorer, monkeypatch):
+    monkeypatch.setattr(server, "_MOST_CONNECTIONS", 20)
+    with served(explorer) as at:
+        held = [socket.create_connection(at.server_address) for _ in range(60)]
+        begun = time.monotonic()
+        assert ask(at, "/api/users")[0].status == 200
+        assert time.monotonic() - begun < server._SECONDS_TO_ASK - 2
+        for connection in held:
+            connection.close()
+
+
+@pytest.mark.parametrize("n_requests", [200, 1000])
+def test_many_requests_at_once_have_their_answers(explorer, n_requests):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] != resource.RLIM_INFINITY and before[1] < 4000:
+        pytest.skip("this process may not open so many files")
+    paths = ["/", "/api/overview", "/api/users?text=u2", "/api/segment?segment=1", "/api/user?user=u3"]
+
+    async def get(address, path):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(f"GET {path} HTTP/1.1\r\n".encode() + HOST)
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    async def get_all(address):
+        return await asyncio.gather(*(get(address, paths[place % len(paths)]) for place in range(n_requests)))
+
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 4000), before[1]))
+        with served(explorer) as at:
+            answers = asyncio.run(get_all(at.server_address))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    for answer in answers:
+        assert status_of(answer) == 200
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert int(re.search(rb"Content-Length: (\d+)", head).group(1)) == len(body)
+
+
+def test_a_server_that_is_stopped_before_it_begins_does_not_begin(explorer):
+    with ExplorerServer(port=0) as at:
+        at.explorer = explorer
+        at.shutdown()
+        at.serve_forever()
+
+
 @pytest.mark.parametrize(
     "host, status",
     [
@@ -369,6 +568,7 @@ def test_a_static_page_has_the_answers_in_itself(parts):
     answers = embedded_answers(static_page_html(explorer))
     assert answers["overview"] == explorer.overview() and answers["overview"]["users"] == ["u3", "u8"]
     assert answers["user"] == {user: explorer.user(user) for user in ("u3", "u8")}
+    assert answers["dimensions"] == explorer.dimensions()
     assert answers["segment"] == {str(place): explorer.segment(place) for place in range(8)}
     assert answers["dimension"] == {str(place): explorer.dimension(place) for place in range(EMBEDDING_SIZE)}
 

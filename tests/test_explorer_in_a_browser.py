@@ -34,7 +34,7 @@ def explorer(tmp_path_factory):
         run.trainer.fit(run.train_data)
         run.trainer.tensorboard.close()
         source = SavedRun(run.trainer.saved_model_file)
-        source.histories  # read here, where RecBole may write its logs
+        histories = source.histories  # read here, where RecBole may write its logs
     index = source.index
     segments = segment_catalogue(index.item_embeddings, index.item_tokens, 12, popularity=index.popularity)
     segments = name_segments(segments, read_item_file(source.item_file, index.item_tokens))
@@ -46,7 +46,7 @@ def explorer(tmp_path_factory):
             ("EASE", {"name": "EASE", "bytes": 6728.0, "mean": 0.45, "sd": None}),
         )
     ]
-    return Explorer(index, segments, source.histories, source.dataset, accuracy)
+    return Explorer(index, segments, histories, source.dataset, accuracy, {"validation NDCG@100": 0.4125})
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +107,14 @@ def shown_recommendations(driver):
     return driver.execute_script(script)
 
 
+def until_recommended(driver, expected):
+    until(driver, lambda: shown_recommendations(driver) == expected)
+
+
+def until_more(driver, selector, n):
+    until(driver, lambda: len(texts(driver, selector)) > n)
+
+
 def type_in(driver, label, text):
     """Type a text into a field with completion, and take the first that is offered."""
     (field,) = driver.find_elements(By.XPATH, f"//input[@id = //label[contains(., '{label}')]/@for]")
@@ -127,7 +135,7 @@ def test_items_that_are_typed_in_are_recommended_from(page, url, explorer):
         assert segments.tree.label(index.position(token)) == title
         expected = index.recommend(history, 20)
         expected = expected.items[expected.scores > 0].tolist()
-        until(page, lambda: shown_recommendations(page) == expected)
+        until_recommended(page, expected)
         assert len(texts(page, "#history li")) == len(history)
     rows = homepage(index, segments, history, 6, 12).rows
     assert texts(page, "#homepage h3") == [row.name for row in rows]
@@ -183,10 +191,10 @@ def test_a_segment_is_picked(page, url, explorer):
     shown = texts(page, "#items li")
     while len(shown) < segment.size:
         assert shown == segment.item_labels[: len(shown)]
-        before = len(shown)
+        n_before = len(shown)
         more = page.find_element(By.XPATH, "//button[text() = 'Show more']")
         page.execute_script("arguments[0].click()", more)
-        until(page, lambda: len(texts(page, "#items li")) > before)
+        until_more(page, "#items li", n_before)
         shown = texts(page, "#items li")
     assert shown == segment.item_labels
     # Which of its dimensions there are, and what the posting list of the first holds.
@@ -201,18 +209,109 @@ def test_a_segment_is_picked(page, url, explorer):
     np.testing.assert_allclose(weights, column[places], atol=6e-4)
 
 
-def test_all_dimensions_are_listed(page, url, explorer):
+def test_all_dimensions_are_listed_by_their_top_items(page, url, explorer):
     page.get(f"{url}#dimensions")
     until(page, lambda: texts(page, "#dimensions li"))
-    sizes = np.diff(explorer.index.item_embeddings.tocsc().indptr)
-    shown = [tuple(map(int, text.replace(",", "").split())) for text in texts(page, "#dimensions li")]
-    assert sorted(shown) == [(dimension, size) for dimension, size in enumerate(sizes) if size]
+    columns = explorer.index.item_embeddings.toarray().T
+    sizes = np.count_nonzero(columns, axis=1)
+    shown = [line.split("\n")[0] for line in texts(page, "#dimensions > li")]
+    places = sorted(np.flatnonzero(sizes), key=lambda dimension: -sizes[dimension])
+    for line, dimension in zip(shown, places, strict=True):
+        best, worst = (explorer.segments.tree.label(place(columns[dimension])) for place in (np.argmax, np.argmin))
+        # On a narrow page the number stands below the name.
+        assert line.startswith(f"{best} ↔ {worst}")
+    numbers = texts(page, "#dimensions > li > span")
+    assert numbers == [f"dimension {dimension}, {sizes[dimension]} items" for dimension in places]
+
+
+def test_dimensions_are_searched_and_sorted(page, url, explorer):
+    page.get(f"{url}#dimensions")
+    until(page, lambda: texts(page, "#dimensions li"))
+    every = [found["name"] for found in explorer.dimensions()["dimensions"]]
+    page.find_element(By.CSS_SELECTOR, "#order option:nth-child(4)").click()  # by number
+    assert texts(page, "#dimensions a") == every
+    page.find_element(By.CSS_SELECTOR, "#order option:nth-child(3)").click()  # by name
+    script = "return [...arguments[0]].sort((one, other) => one.localeCompare(other))"
+    assert texts(page, "#dimensions a") == page.execute_script(script, every)
+    title = explorer.dimensions()["dimensions"][7]["negative"][1]
+    page.find_element(By.ID, "search").send_keys(title.upper())
+    expected = [
+        found["name"]
+        for found in explorer.dimensions()["dimensions"]
+        if any(title.lower() in label.lower() for label in found["positive"] + found["negative"])
+    ]
+    assert sorted(texts(page, "#dimensions a")) == sorted(expected) and expected
+    assert f"{len(expected)} of {len(every)} dimensions" in texts(page, "main")[0]
+
+
+def test_bars_go_to_both_sides(page, url, explorer):
+    page.get(f"{url}#dimension/7")
+    until(page, lambda: texts(page, "#items tr"))
+    script = """return [...document.querySelectorAll('#items tr')].map(row => {
+      const cell = row.children[1], bar = cell.firstChild.getBoundingClientRect(), box = cell.getBoundingClientRect();
+      const middle = box.left + parseFloat(getComputedStyle(cell).paddingLeft)
+        + (box.width - 2 * parseFloat(getComputedStyle(cell).paddingLeft)) / 2;
+      return [row.children[2].innerText, bar.left - middle, bar.right - middle, box.width];
+    })"""
+    rows = page.execute_script(script)
+    assert {text[0] for text, *_ in rows} == {"+", "−"}
+    for text, left, right, width in rows:
+        at_zero, outer = (left, right) if text[0] == "+" else (right, -left)
+        assert abs(at_zero) < 1.5 and 0 < outer <= width / 2
+    # The first has the largest weight.
+    assert abs(rows[0][2] - rows[0][1]) == max(right - left for _, left, right, _ in rows)
+
+
+def test_the_header_tells_the_model_its_size_and_its_figures(page, url, explorer):
+    page.get(url)
+    until(page, lambda: shown_recommendations(page))
+    header = texts(page, "header")[0]
+    n_items, n_nonzeros = explorer.index.n_items, explorer.index.n_nonzeros
+    assert explorer.index.made_by in header
+    for said in (
+        f"{n_nonzeros / n_items:.1f} non-zeros and {8 * n_nonzeros / n_items:.0f} bytes an item",
+        "validation NDCG@100 0.412",
+    ):
+        assert said in header
+
+
+def test_the_chosen_user_stands_in_its_field(page, url):
+    page.get(url)
+    until(page, lambda: shown_recommendations(page))
+    type_in(page, "Choose a user", "405")
+    until(page, lambda: texts(page, "h2")[0] == "User 405")
+    field = page.find_element(By.CSS_SELECTOR, "input[role=combobox]")
+    assert field.get_property("value") == "405"
+    # Typing replaces it, and what is left half typed goes.
+    field.click()
+    field.send_keys("11")
+    assert field.get_property("value") == "11"
+    field.send_keys(Keys.TAB)
+    assert field.get_property("value") == "405"
+
+
+def test_rows_of_the_homepage_are_of_equal_height_with_year_and_genre(page, url, explorer):
+    page.get(f"{url}#user/405")
+    until(page, lambda: texts(page, "#homepage section"))
+    script = "return [...document.querySelectorAll('#homepage section')].map(e => e.getBoundingClientRect().height)"
+    heights = page.execute_script(script)
+    assert len(heights) == 6 and max(heights) - min(heights) < 1
+    script = """const bottom = element => element.getBoundingClientRect().bottom;
+      return [...document.querySelectorAll('#homepage li')].filter(card =>
+        [...card.children].some(part => bottom(part) > bottom(card))).length"""
+    assert page.execute_script(script) == 0
+    tree, (first, *_) = explorer.segments.tree, explorer.user("405")["homepage"]
+    shown = texts(page, "#homepage section:first-child li .detail")
+    details = [tree.detail(explorer.index.position(item["token"])) for item in first["items"]]
+    assert shown == [detail for detail in details if detail]
+    assert all(detail.split(" · ")[0].isdigit() for detail in shown)
 
 
 def test_accuracy_against_size(page, url):
     page.get(f"{url}#accuracy")
     until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#accuracy-plot circle"))
-    titles = page.execute_script("return [...document.querySelectorAll('#accuracy-plot title')].map(e => e.textContent)")
+    script = "return [...document.querySelectorAll('#accuracy-plot title')].map(e => e.textContent)"
+    titles = page.execute_script(script)
     assert titles == [
         "SparseELSA, k=8: 0.4000, 64 bytes",
         "SparseELSA, k=32: 0.4400, 256 bytes",
@@ -221,11 +320,14 @@ def test_accuracy_against_size(page, url):
     assert texts(page, "table.figures tbody tr")[0].split("\t") == ["SparseELSA, k=8", "64", "0.4000 ± 0.0100"]
 
 
-def test_what_does_not_exist_is_said(driver, url):
-    for address, said in (("user/nobody", "has no user 'nobody'"), ("segment/99", "segment is 99"), ("items/x", "no item")):
-        driver.get("about:blank")
-        driver.get(f"{url}#{address}")
-        until(driver, lambda: said in " ".join(texts(driver, "[role=alert]")))
+@pytest.mark.parametrize(
+    "address, said",
+    [("user/nobody", "has no user 'nobody'"), ("segment/99", "segment is 99"), ("items/x", "no item")],
+)
+def test_what_does_not_exist_is_said(driver, url, address, said):
+    driver.get("about:blank")
+    driver.get(f"{url}#{address}")
+    until(driver, lambda: said in " ".join(texts(driver, "[role=alert]")))
 
 
 def test_light_and_dark(driver, url):
@@ -260,3 +362,6 @@ def test_the_static_page_works_from_a_file(page, explorer, tmp_path):
     segment = explorer.segments[0]
     until(page, lambda: texts(page, "#items li") == segment.item_labels[:5])
     assert f"5 of {segment.size} items" in texts(page, "main")[0]
+    page.find_element(By.CSS_SELECTOR, "nav a[href='#dimensions']").click()
+    names = [found["name"] for found in static.dimensions()["dimensions"]]
+    until(page, lambda: sorted(texts(page, "#dimensions a")) == sorted(names))

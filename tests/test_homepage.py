@@ -190,6 +190,15 @@ def test_the_page_needs_nothing_but_itself(index, segments):
     )
 
 
+def test_the_page_tells_year_and_genre_below_the_title(index, segments):
+    details = ["1999 · <Drama>" if token == "b2" else "" for token in TOKENS]
+    named = name_segments(segments, ItemMetadata(TOKENS, [[]] * 7, {}, details))
+    page = homepage(index, named, ["a2", "b1"])
+    assert [row.details for row in page.rows] == [["1999 · <Drama>"], ["", ""], [""]]
+    texts = Texts(homepage_html(page)).texts
+    assert texts[texts.index("b2") :][:2] == ["b2", "1999 · <Drama>"]
+
+
 def test_a_page_without_a_row_says_so(index, segments):
     page = homepage_html(homepage(index, segments, TOKENS))
     assert "No segment has an item left that the model scores above 0." in Texts(page).texts

@@ -9,7 +9,9 @@ import torch
 from conftest import prepare, write_interactions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.cluster.hierarchy import linkage
 from scipy.sparse import csr_matrix
+from scipy.spatial.distance import squareform
 from sklearn.metrics import normalized_mutual_info_score
 
 from recbole_sparse_elsa.__main__ import main
@@ -142,6 +144,49 @@ def test_segments_partition_the_catalogue_at_every_cut(matrix, min_size, small):
         assert {tokens.index(token) for token in tree.left_over} == set(np.flatnonzero(~matrix.any(axis=1)))
 
 
+@settings(deadline=None, max_examples=150)
+@given(sparse_matrices(), st.integers(1, 6), st.sampled_from([2, 2.5, 3.0, 5]), st.sampled_from(["merge", "drop"]))
+def test_no_merge_makes_a_segment_of_more_than_its_share_at_any_cut(matrix, min_size, max_ratio, small):
+    tokens = [f"i{place}" for place in range(len(matrix))]
+    try:
+        segments = segment_catalogue(csr_matrix(matrix), tokens, min_size=min_size, max_ratio=max_ratio, small=small)
+    except OptionError:
+        return  # nothing can be had of that size
+    n_items = sum(segment.size for segment in segments)
+    for n_segments in range(1, segments.tree.n_leaves + 1):
+        for segment in segments.cut(n_segments):
+            assert len(segment.factors) == 1 or segment.size <= max_ratio * n_items / n_segments + 1e-9
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10**6), st.integers(2, 60))
+def test_without_a_bound_segments_merge_by_wards_criterion(seed, n_leaves):
+    # Each item has a latent dimension of its own, and so is a leaf.
+    rng = np.random.default_rng(seed)
+    matrix = np.eye(n_leaves) + rng.random((n_leaves, n_leaves)) * 0.4 * (rng.random((n_leaves, n_leaves)) < 0.5)
+    tokens = [str(place) for place in range(n_leaves)]
+    tree = segment_catalogue(csr_matrix(matrix), tokens, min_size=1, max_ratio=np.inf).tree
+    rows = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    members = rows / np.linalg.norm(rows, axis=0)
+    similarity = (rows @ rows.T + members.T @ members) / 2
+    distances = np.sqrt(np.maximum(1 - similarity, 0))
+    np.fill_diagonal(distances, 0)
+    expected = linkage(squareform(distances, checks=False), "ward")[:, :2].astype(int)
+    assert tree.merges == np.sort(expected, axis=1).tolist()
+
+
+def test_even_segments_of_a_catalogue_that_falls_into_one():
+    # All items are alike but for a dimension of their own: merged without a bound, one segment takes nearly all.
+    rng = np.random.default_rng(0)
+    matrix = np.hstack([np.full((200, 1), 0.9), 2 * np.eye(200)]) + 0.3 * rng.random((200, 201))
+    tokens = [str(place) for place in range(200)]
+    for max_ratio, largest in ((2, 20), (3, 30)):
+        segments = segment_catalogue(csr_matrix(matrix), tokens, 20, min_size=1, max_ratio=max_ratio)
+        assert segments[0].size <= largest
+    default = segment_catalogue(csr_matrix(matrix), tokens, 20, min_size=1)
+    assert members(default) == members(segments)
+
+
 def test_scale_and_form_of_the_embeddings_do_not_matter():
     rng = np.random.default_rng(1)
     matrix = rng.normal(size=(60, 12)) * (rng.random((60, 12)) < 0.4)
@@ -160,6 +205,9 @@ def test_scale_and_form_of_the_embeddings_do_not_matter():
         ({"min_size": 8}, "min_size is 8, but there are only 7 items: give at most 7"),
         ({"min_size": 3, "small": "drop"}, "min_size is 3, but no signed factor is dominant in more than 2 items"),
         ({"min_size": 1.5}, "min_size is 1.5, but must be a whole number"),
+        ({"max_ratio": 1.9}, "max_ratio is 1.9, but must be a number of at least 2, or inf for no bound"),
+        ({"max_ratio": float("nan")}, "max_ratio is nan, but must be a number of at least 2"),
+        ({"max_ratio": True}, "max_ratio is True, but must be a number of at least 2"),
         ({"small": "hide"}, "small is 'hide', but must be merge or drop"),
         ({"popularity": [1, 2], "min_size": 1}, "popularity must be 8 finite numbers"),
     ],
@@ -225,13 +273,26 @@ def test_ones_own_naming_function_and_names_that_are_not_distinct():
         return "row"
 
     segments = name_segments(catalogue(min_size=2), metadata_of([["Odd", "odd"]] * 8), naming)
-    assert [segment.name for segment in segments] == ["row", "row (2)", "row (3)"]
+    # Those that share a name are told apart by their first items.
+    named = ["row: Title of a1", "row: Title of b1", "row: Title of c2"]
+    assert [segment.name for segment in segments] == named
+    assert [segment.name for segment in segments.cut(1)] == ["row"]
     assert len(seen) == 5  # the three leaves, and the two that they merge to
     assert (["Title of b1", "Title of b2"], []) in seen
     with pytest.raises(OptionError, match="naming must return the name of a segment as text, but returned None"):
         name_segments(catalogue(min_size=2), metadata_of([[]] * 8), lambda labels, terms: None)
     with pytest.raises(OptionError, match="metadata are of 1 items, but there are 8"):
         name_segments(catalogue(min_size=2), ItemMetadata(["x"], [[]], {}))
+
+
+def test_names_of_segments_with_equal_titles_are_told_apart_all_the_same():
+    def names_with(labels):
+        metadata = metadata_of([["Odd"]] * 8, labels=labels)
+        return [segment.name for segment in name_segments(catalogue(min_size=2), metadata, lambda *_: "row")]
+
+    # The segments list a1, a2, small; b1, b2; c2, c1.
+    assert names_with(["T", "A", "T", "B", "C", "T", "x", "x"]) == ["row: T, A", "row: T, B", "row: T, C"]
+    assert names_with(["T"] * 8) == ["row: T, T, T", "row: T, T", "row: T, T (2)"]
 
 
 ITEM_FILE = """item_id:token\tmovie_title:token_seq\trelease_year:token\tgenre:token_seq\tmean:float
@@ -252,6 +313,46 @@ def test_an_item_file_gives_labels_and_terms():
     assert read_item_file("mine.item", ["2"], ["genre"]).terms == [["Film-Noir", "Children's"]]
     with pytest.raises(OptionError, match="field tags is not in item file mine.item, which has movie_title"):
         read_item_file("mine.item", ["2"], ["tags"])
+
+
+def test_details_tell_when_which_genres_and_who():
+    with open("mine.item", "w", encoding="utf-8") as file:
+        file.write("item_id:token\ttitle:token_seq\tauthors:token_seq\tpublication_year:float\tgenres:token\n")
+        file.write("1\tIt\tStephen King\t1986\tHorror|Thriller|Drama|Clown\n2\tIliad\tHomer\t-720\t\n3\tX\t\t\t\n")
+    metadata = read_item_file("mine.item", ["1", "2", "3", "4"])
+    assert metadata.details == ["1986 · Horror, Thriller, Drama · Stephen King", "Homer", "", ""]
+    with open("mine.item", "w", encoding="utf-8") as file:
+        file.write(ITEM_FILE)
+    details = ["1995 · Animation", "1946 · Film-Noir, Children's", ""]
+    assert read_item_file("mine.item", ["1", "2", "4"]).details == details
+
+
+@pytest.mark.parametrize(
+    "field, values",
+    [
+        ("language_code:token", ["English", "French"]),
+        ("originalLanguage:token", ["English", "French"]),
+        ("spoken:token", ["eng", "en-US"]),
+        ("spoken:token_seq", ["eng fre", "pt_BR"]),
+        ("imdb_id:token", ["tt0114709", "tt0113497"]),
+        ("isbn:token", ["043965548X", "B0007"]),
+        ("image_url:token", ["http://a.example/a.png", "http://b.example"]),
+    ],
+)
+def test_codes_are_no_terms_unless_they_are_asked_for(field, values):
+    with open("mine.item", "w", encoding="utf-8") as file:
+        file.write(f"item_id:token\ttitle:token\t{field}\tgenre:token\n")
+        file.writelines(f"{place}\tT{place}\t{value}\tpop\n" for place, value in enumerate(values))
+        file.write("9\tT9\t\trock\n")
+    assert read_item_file("mine.item", ["0", "1", "9"]).terms == [["T0", "pop"], ["T1", "pop"], ["T9", "rock"]]
+    name = field.split(":")[0]
+    assert all(read_item_file("mine.item", ["0", "1"], [name]).terms)
+
+
+def test_codes_are_no_titles():
+    with open("mine.item", "w", encoding="utf-8") as file:
+        file.write("item_id:token\tattribute_ids:token_seq\n1\t274 163\n")
+    assert read_item_file("mine.item", ["1"]).labels == ["1"]
 
 
 def test_wrong_item_files_are_refused():
@@ -284,6 +385,21 @@ def test_a_saved_file_loads_the_same_segments():
     assert open("s.json", "rb").read() == first
     with pytest.raises(OptionError, match="^nowhere/s.json cannot be written: No such file"):
         segments.save("nowhere/s.json")
+
+
+def test_details_are_saved_and_files_without_them_are_read():
+    metadata = ItemMetadata(labels=TOKENS, terms=[[]] * 8, fields={}, details=[f"{place} · x" for place in range(8)])
+    name_segments(catalogue(min_size=2), metadata).save("s.json")
+    assert [Segments.load("s.json").tree.detail(item) for item in (0, 7)] == ["0 · x", "7 · x"]
+    content = json.load(open("s.json"))
+    del content["details"]
+    with open("s.json", "w") as file:
+        json.dump(content, file)
+    assert Segments.load("s.json").tree.detail(7) == ""
+    with open("s.json", "w") as file:
+        json.dump({**content, "details": ["x"]}, file)
+    with pytest.raises(SegmentsFileError, match="is damaged: details is wrong"):
+        Segments.load("s.json")
 
 
 @pytest.mark.parametrize(
@@ -376,6 +492,7 @@ def test_the_command_segments_a_checkpoint(checkpoint, capsys):
     main(["segments", checkpoint, "--output", "s.json", *sizes, "--term_fields", "genre"])
     out = capsys.readouterr().out
     assert "2 segments of 40 items, 0 items left over; the tree can be cut into 1 to " in out
+    assert "; the largest of the 2 has 50.0% of the items\n" in out
     assert "Title " in out
     assert set(os.listdir()) == before | {"s.json"}
     segments = Segments.load("s.json")
@@ -403,6 +520,7 @@ def test_the_command_on_an_index_file_without_metadata(capsys):
         (["mine.index", "--n_segments", "9", "--min_size", "1"], "OptionError: n_segments is 9, but there can be at"),
         (["mine.index", "--n_segments", "0"], "OptionError: n_segments is 0"),
         (["mine.index", "--min_size", "0"], "OptionError: min_size is 0"),
+        (["mine.index", "--max_ratio", "1"], "OptionError: max_ratio is 1.0, but must be a number of at least 2"),
         (["mine.index", "--min_size", "1", "--item_file", "nowhere.item"], "DatasetError: item file nowhere.item"),
         (["mine.index", "--min_size", "1", "--term_fields", "genre"], "OptionError: term_fields are given, but"),
         (["mine.index", "--output", "nowhere/s.json"], "OutputError: output: nowhere/s.json cannot be written: No"),

@@ -32,6 +32,7 @@ from recbole_sparse_elsa.options import require_k_within, require_whole_number
 from recbole_sparse_elsa.runs.saved_run import index_of_dataset
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, load_data
 from recbole_sparse_elsa.segments import homepage, read_item_file, segment_catalogue
+from recbole_sparse_elsa.segments.segment_catalogue import DEFAULT_RATIO, require_ratio
 
 _HIDDEN, _VALID_METRIC = 0.2, "NDCG@100"
 _OURS, _KMEANS, _CHANCE = "segments of SparseELSA", "k-means on ELSA", "SparseELSA's sizes, items at random"
@@ -51,7 +52,7 @@ of their training interactions, with their most popular items.
 "Found" is the share of hidden items that are shown, averaged over folds; "hit" the share of folds in which at least one
 is; "coverage" the share of the catalogue that at least one user is shown. SparseELSA: d = {embedding_size}, k = {k};
 ELSA: d = {elsa_embedding_size}; other options as shipped{from_files}; trained until {valid_metric} of the validation
-users stops to rise, at most {epochs} epochs. Segments of at least {min_size} items. Seed {seed}.
+users stops to rise, at most {epochs} epochs. Segments of at least {min_size} items{at_most}. Seed {seed}.
 """
 
 
@@ -69,6 +70,8 @@ class SegmentsBenchmark(DataOptions):
         Numbers of segments.
     min_size : int
         Items that a segment has at least.
+    max_ratio : float
+        Items that a segment has at most, as a multiple of an even division; see `segment_catalogue`.
     rows, items_per_row : int
         Rows of a homepage, and items in a row.
     test_users : int
@@ -91,6 +94,7 @@ class SegmentsBenchmark(DataOptions):
     label_field: str | None = None
     n_segments: Sequence[int] = (20, 50, 100)
     min_size: int = 10
+    max_ratio: float = DEFAULT_RATIO
     rows: int = 5
     items_per_row: int = 10
     test_users: int = 1000
@@ -126,7 +130,12 @@ class SegmentsBenchmark(DataOptions):
         index = index_of_model(sparse, dataset)
         tokens, popularity = index.item_tokens, index.popularity
         largest = segment_catalogue(
-            index.item_embeddings, tokens, max(self.n_segments), min_size=self.min_size, popularity=popularity
+            index.item_embeddings,
+            tokens,
+            max(self.n_segments),
+            min_size=self.min_size,
+            max_ratio=self.max_ratio,
+            popularity=popularity,
         )
         cuts = [largest.cut(n) for n in dict.fromkeys(self.n_segments)]
         labels = None if label_field is None else _labels(item_file, tokens, label_field)
@@ -143,6 +152,9 @@ class SegmentsBenchmark(DataOptions):
             hidden=_HIDDEN,
             shown=self.rows * self.items_per_row,
             valid_metric=_VALID_METRIC,
+            at_most=(
+                f" and of at most {self.max_ratio:g} times an even division" if math.isfinite(self.max_ratio) else ""
+            ),
         )
         if labels is None:
             labels_explanation = f"No NMI or purity: data set {self.dataset} has no .item file with a field genre."
@@ -161,6 +173,7 @@ def _check(options):
     require_positive(options, "min_size", "rows", "items_per_row", "test_users", "embedding_size", "k")
     require_positive(options, "elsa_embedding_size", "epochs", "kmeans_runs", "n_segments")
     require_whole_number("seed", options.seed, at_least=0)
+    require_ratio(options.max_ratio)
     require_k_within(options.k, options.embedding_size)
     options.check_data_options()
 
@@ -383,7 +396,7 @@ def _write(options, segment_rows, homepage_rows, explanations, ran_on):
     )
     parts = [segment_table, explanations[0], homepage_table, explanations[1]]
     show(parts)
-    names = ("dataset", "embedding_size", "k", "elsa_embedding_size", "seed")
+    names = ("dataset", "embedding_size", "k", "elsa_embedding_size", "max_ratio", "seed")
     run_with = {name: getattr(options, name) for name in names}
     tables = {
         name: [{**row, **run_with} for row in rows]

@@ -6,7 +6,7 @@ import argparse
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 
 import numpy as np
@@ -43,6 +43,10 @@ class Source(Protocol):
         """The name of the data set."""
 
     @property
+    def figures(self) -> Mapping[str, float]:
+        """What is known of the model's accuracy, by names."""
+
+    @property
     def histories(self) -> Mapping[str, Sequence[str] | np.ndarray]:
         """The items of each user, by tokens."""
 
@@ -58,6 +62,7 @@ class IndexFile:
     index: SparseIndex
     item_file: None = None
     item_id_field: str = "item_id"
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def dataset(self) -> NoReturn:

@@ -7,6 +7,7 @@ import importlib
 from typing import Any
 
 from recbole_sparse_elsa.options import add_device_option, add_whole_number_options
+from recbole_sparse_elsa.segments.segment_catalogue import DEFAULT_RATIO
 
 
 def add_subcommand(subparsers: Any) -> None:
@@ -177,6 +178,13 @@ def _add_segments(parser):
         ("epochs", 50, "epochs of each model at most"),
         ("kmeans_runs", 5, "runs of k-means, of which the best counts"),
         ("seed", 2020, "of the split, weights and k-means"),
+    )
+    parser.add_argument(
+        "--max_ratio",
+        type=float,
+        default=DEFAULT_RATIO,
+        help=f"items that a segment has at most, as a multiple of an even division; inf: no bound (default: "
+        f"{DEFAULT_RATIO:g})",
     )
     add_device_option(parser)
 

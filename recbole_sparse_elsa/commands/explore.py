@@ -103,10 +103,11 @@ def _explorer(options: argparse.Namespace, segments: Segments | None, accuracy: 
     users = list(source.histories)
     if segments is None:
         segments = _segments(source)
+    of_all = source.index, segments, source.histories, source.dataset, accuracy, source.figures
     if options.export is None:
-        return Explorer(source.index, segments, source.histories, source.dataset, accuracy)
+        return Explorer(*of_all)
     return Explorer(
-        *(source.index, segments, source.histories, source.dataset, accuracy),
+        *of_all,
         example_users=spread(users, options.users),
         items_per_page=_ITEMS_IN_STATIC_PAGE,
     )

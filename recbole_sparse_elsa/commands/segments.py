@@ -10,7 +10,7 @@ from recbole_sparse_elsa.commands._source import add_source_arguments, open_sour
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.options import require_whole_number
 from recbole_sparse_elsa.segments import named_segments
-from recbole_sparse_elsa.segments.segment_catalogue import DEFAULT_NUMBER
+from recbole_sparse_elsa.segments.segment_catalogue import DEFAULT_NUMBER, DEFAULT_RATIO, require_ratio
 
 _EXAMPLES = 3
 
@@ -26,6 +26,13 @@ def add_subcommand(subparsers: Any) -> None:
         "--n_segments", type=int, help=f"number of segments (default: {DEFAULT_NUMBER}, or fewer if there are fewer)"
     )
     parser.add_argument("--min_size", type=int, default=10, help="items that a segment has at least (default: 10)")
+    parser.add_argument(
+        "--max_ratio",
+        type=float,
+        default=DEFAULT_RATIO,
+        help=f"items that a segment has at most, as a multiple of an even division: {DEFAULT_RATIO:g} allows one of 20 "
+        f"segments {DEFAULT_RATIO / 20:.0%}% of the items; inf sets no bound (default: {DEFAULT_RATIO:g})",
+    )
     parser.add_argument(
         "--small",
         choices=["merge", "drop"],
@@ -52,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
         A file cannot be read.
     """
     require_whole_number("min_size", options.min_size, at_least=1)
+    require_ratio(options.max_ratio)
     if options.n_segments is not None:
         require_whole_number("n_segments", options.n_segments, at_least=1)
     with output.reserve_file(options.output):
@@ -68,6 +76,7 @@ def _segment(options: argparse.Namespace) -> None:
         item_file,
         options.n_segments,
         min_size=options.min_size,
+        max_ratio=options.max_ratio,
         small=options.small,
         term_fields=options.term_fields,
         item_id_field=source.item_id_field,
@@ -79,9 +88,11 @@ def _segment(options: argparse.Namespace) -> None:
         for segment in segments
     ]
     print(output.markdown_table(rows))
+    n_items = index.n_items - len(segments.left_over)
     print(
-        f"{len(segments)} segments of {index.n_items - len(segments.left_over)} items, {len(segments.left_over)} items "
-        f"left over; the tree can be cut into 1 to {segments.tree.n_leaves} segments"
+        f"{len(segments)} segments of {n_items} items, {len(segments.left_over)} items left over; the tree can be "
+        f"cut into 1 to {segments.tree.n_leaves} segments; the largest of the {len(segments)} has "
+        f"{segments[0].size / n_items:.1%} of the items"
     )
     segments.save(options.output)
     print(f"Written: {options.output}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +18,8 @@ _COMPLETIONS = 12
 _EXAMPLE_USERS = 20
 _RECOMMENDATIONS = 20
 _HOMEPAGE_ROWS, _ITEMS_PER_ROW = 6, 12
+# Items that name a latent dimension, and those of each sign that are listed below the name.
+_ITEMS_IN_NAME, _TOP_ITEMS = 2, 4
 # Parts of an explanation that are listed; the others are summed up.
 _PARTS = 5
 _DIMENSIONS_OF_USER, _SEGMENTS_OF_USER = 24, 6
@@ -38,6 +40,8 @@ class Explorer:
         The name of the data set.
     accuracy : list of dict
         What `accuracy_by_size` reads from a leaderboard; empty if there is none.
+    figures : mapping of str to float, optional
+        What is known of the model's accuracy, such as its validation score, by the names that the page shows.
     example_users : sequence of str, optional
         Users to begin with; by default at most 20, spread evenly over the data set.
     items_per_page : int
@@ -56,6 +60,7 @@ class Explorer:
         histories: Mapping[str, Sequence[str] | np.ndarray],
         dataset: str,
         accuracy: Sequence[dict[str, Any]] = (),
+        figures: Mapping[str, float] | None = None,
         example_users: Sequence[str] | None = None,
         items_per_page: int = 100,
     ) -> None:
@@ -65,6 +70,7 @@ class Explorer:
             raise OptionError(f"data set {dataset} has no user")
         self.index, self.segments, self.histories, self.dataset = index, segments, histories, dataset
         self.accuracy, self.items_per_page = list(accuracy), items_per_page
+        self.figures = dict(figures or {})
         self.example_users = spread(list(histories), _EXAMPLE_USERS) if example_users is None else list(example_users)
         by_dimension = index.item_embeddings.tocsc()
         by_dimension.sort_indices()
@@ -108,6 +114,8 @@ class Explorer:
             "n_items": self.index.n_items,
             "embedding_size": self.index.embedding_size,
             "n_nonzeros": self.index.n_nonzeros,
+            "bytes_per_item": self._bytes_per_item,
+            "figures": self.figures,
             "users": self.example_users,
             "segments": [
                 {"name": segment.name, "size": segment.size, "examples": segment.item_labels[:3]}
@@ -174,8 +182,8 @@ class Explorer:
                     "name": row.name,
                     "affinity": _rounded(row.affinity),
                     "items": [
-                        {"token": token, "label": label, "score": _rounded(score)}
-                        for token, label, score in zip(row.items, row.labels, row.scores)
+                        {"token": token, "label": label, "detail": detail, "score": _rounded(score)}
+                        for token, label, detail, score in zip(row.items, row.labels, row.details, row.scores)
                     ],
                 }
                 for row in page.rows
@@ -217,11 +225,61 @@ class Explorer:
         places, weights = self._by_dimension.indices[entries], self._by_dimension.data[entries]
         page = np.argsort(-np.abs(weights), kind="stable")[start : start + self.items_per_page]
         return {
+            "name": self._dimension_names[dimension],
             "size": len(weights),
             "n_positive": int((weights > 0).sum()),
             "segments": [self._segment_of_factor.get((dimension, sign)) for sign in (1, -1)],
             "items": [{**self._item(places[entry]), "weight": _rounded(weights[entry])} for entry in page],
         }
+
+    def dimensions(self) -> dict[str, Any]:
+        """All latent dimensions that have items: their names, their sizes, and their top items of either sign."""
+        return {
+            "dimensions": [
+                {
+                    "dimension": dimension,
+                    "name": self._dimension_names[dimension],
+                    "size": len(positive) + len(negative),
+                    "n_positive": len(positive),
+                    "positive": self._labels(positive[:_TOP_ITEMS]),
+                    "negative": self._labels(negative[:_TOP_ITEMS]),
+                }
+                for dimension, (positive, negative) in enumerate(self._sides)
+                if len(positive) + len(negative)
+            ]
+        }
+
+    @cached_property
+    def _sides(self):
+        """The places of the items of each latent dimension, of positive and of negative weight, the largest first."""
+        sides = []
+        for start, end in pairwise(self._by_dimension.indptr):
+            places, weights = self._by_dimension.indices[start:end], self._by_dimension.data[start:end]
+            order = np.argsort(-np.abs(weights), kind="stable")
+            places, weights = places[order], weights[order]
+            sides.append((places[weights > 0], places[weights < 0]))
+        return sides
+
+    @cached_property
+    def _dimension_names(self):
+        """What each latent dimension is called: its top items of positive weight, an arrow, and those of negative."""
+        names = []
+        for sides in self._sides:
+            n_items = _ITEMS_IN_NAME // 2 if all(map(len, sides)) else _ITEMS_IN_NAME
+            positive, negative = (" · ".join(self._labels(places[:n_items])) for places in sides)
+            names.append(f"{positive} ↔ {negative}".strip() if negative else positive)
+        return names
+
+    def _labels(self, places):
+        return [self.segments.tree.label(place) for place in places]
+
+    @cached_property
+    def _bytes_per_item(self):
+        from recbole_sparse_elsa.core import bytes_per_item  # loads torch, which nothing else here needs
+
+        nonzeros: Any = np.diff(self.index.item_embeddings.indptr)
+        has_scale = self.index.item_scale is not None
+        return bytes_per_item(nonzeros, self.index.embedding_size, self.index.encoding, has_scale)
 
     @cached_property
     def _user_tokens(self):
@@ -276,7 +334,10 @@ class Explorer:
             "segment": None if segment < 0 else segment,
             "items": [{**self._item(other), "part": _rounded(part)} for other, part in by_item],
             "other_items": _others(explanation.history_parts),
-            "dimensions": [{"dimension": dimension, "part": _rounded(part)} for dimension, part in by_dimension],
+            "dimensions": [
+                {"dimension": dimension, "name": self._dimension_names[dimension], "part": _rounded(part)}
+                for dimension, part in by_dimension
+            ],
             "other_dimensions": _others(explanation.dimension_parts),
         }
 
@@ -328,6 +389,7 @@ QUESTIONS: dict[str, dict[str, Callable[[str, list[str]], Any]]] = {
     "user": {"user": _text},
     "history": {"item": _texts},
     "segment": {"segment": _whole_number, "start": _whole_number},
+    "dimensions": {},
     "dimension": {"dimension": _whole_number, "start": _whole_number},
 }
 

@@ -1,6 +1,7 @@
 """The explorer's page: one HTML document that needs nothing from elsewhere."""
 
 import base64
+import functools
 import hashlib
 import os
 from typing import Any
@@ -20,6 +21,7 @@ _TEMPLATES = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, trim
 _TEMPLATES.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
 
 
+@functools.lru_cache
 def page_html(dataset: str, made_by: str = "") -> str:
     """The page that asks an `ExplorerServer`.
 
@@ -47,6 +49,7 @@ def static_page_html(explorer: Explorer) -> str:
         "overview": explorer.overview(),
         "user": {user: explorer.user(user) for user in users},
         "segment": {str(segment): explorer.segment(segment) for segment in range(n_segments)},
+        "dimensions": explorer.dimensions(),
         "dimension": {str(dimension): explorer.dimension(dimension) for dimension in range(n_dimensions)},
     }
     return _render(explorer.dataset, explorer.index.made_by, answers)

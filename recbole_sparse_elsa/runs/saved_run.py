@@ -1,5 +1,6 @@
 """A saved run: a checkpoint and the data set that the model was trained on, each loaded once."""
 
+import math
 import os
 from functools import cached_property
 from typing import Any
@@ -76,6 +77,14 @@ class SavedRun:
     def recipe(self) -> Recipe:
         """How the model was made, of those with item embeddings."""
         return Recipe.of_checkpoint(self._checkpoint)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The score of the saved epoch on the validation data, by ``"validation METRIC"``, if it was validated."""
+        score = self._checkpoint.get("best_valid_score")
+        if not isinstance(score, (int, float)) or not math.isfinite(score):
+            return {}
+        return {f"validation {self.config['valid_metric']}": float(score)}
 
     @property
     def item_file(self) -> str | None:

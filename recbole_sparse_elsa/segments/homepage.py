@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class HomepageRow:
         What they are called.
     scores : list of float
         The model's scores.
+    details : list of str
+        What stands below each label, such as year and genres; empty if there is none.
     """
 
     segment: int
@@ -41,6 +43,7 @@ class HomepageRow:
     items: list[str]
     labels: list[str]
     scores: list[float]
+    details: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ def homepage(
                     items=[tokens[item] for item in best],
                     labels=[segments.tree.label(item) for item in best],
                     scores=scores[best].tolist(),
+                    details=[segments.tree.detail(item) for item in best],
                 )
             )
         if len(page) == rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from typing import TYPE_CHECKING
 
@@ -36,5 +37,5 @@ def _template() -> Template:
 
     folder = FileSystemLoader(os.path.dirname(__file__))
     environment = Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.globals["zip"] = zip
+    environment.globals["zip_longest"] = itertools.zip_longest
     return environment.get_template("homepage.html")

@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_sparse_elsa.segments.item_metadata import read_item_file
 from recbole_sparse_elsa.segments.naming import name_segments
-from recbole_sparse_elsa.segments.segment_catalogue import segment_catalogue
+from recbole_sparse_elsa.segments.segment_catalogue import DEFAULT_RATIO, segment_catalogue
 from recbole_sparse_elsa.segments.segments import Segments
 
 
@@ -18,6 +18,7 @@ def named_segments(
     n_segments: int | None = None,
     *,
     min_size: int = 10,
+    max_ratio: float = DEFAULT_RATIO,
     small: str = "merge",
     term_fields: Sequence[str] | None = None,
     item_id_field: str = "item_id",
@@ -30,7 +31,7 @@ def named_segments(
         Or any object with ``item_embeddings``, ``item_tokens`` and ``popularity`` like its.
     item_file : str or os.PathLike, optional
         RecBole's .item file of the same items. Without it, segments are named by item tokens.
-    n_segments, min_size, small
+    n_segments, min_size, max_ratio, small
         As of `segment_catalogue`.
     term_fields, item_id_field
         As of `read_item_file`.
@@ -51,6 +52,7 @@ def named_segments(
         index.item_tokens,
         n_segments,
         min_size=min_size,
+        max_ratio=max_ratio,
         small=small,
         popularity=index.popularity,
     )

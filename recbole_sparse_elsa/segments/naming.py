@@ -46,7 +46,7 @@ def name_segments(segments: Segments, metadata: ItemMetadata, naming: Naming | N
     Returns
     -------
     Segments
-        The same, with names and labels.
+        The same, with names, labels and details.
 
     Raises
     ------
@@ -72,7 +72,8 @@ def name_segments(segments: Segments, metadata: ItemMetadata, naming: Naming | N
         if not isinstance(name, str) or not name.strip():
             raise OptionError(f"naming must return the name of a segment as text, but returned {name!r}")
         names.append(name)
-    return Segments(dataclasses.replace(tree, names=names, labels=list(metadata.labels)), len(segments))
+    named = dataclasses.replace(tree, names=names, labels=list(metadata.labels), details=metadata.details)
+    return Segments(named, len(segments))
 
 
 def log_odds_z(in_members: np.ndarray, n_members: int, in_all: np.ndarray, n_all: int) -> np.ndarray:

@@ -14,6 +14,11 @@ from recbole_sparse_elsa.segments.segments import Segments, SegmentTree
 
 # As many segments as are made unless a number is asked for.
 DEFAULT_NUMBER = 50
+# A segment has at most so many times the items of an even division, unless another ratio is asked for.
+DEFAULT_RATIO = 3.0
+# The bound on sizes rises with each merge. It is raised each time that the number of segments has fallen by 5 %,
+# which saves comparing all of them at every merge.
+_STEP = 1.05
 
 
 def segment_catalogue(
@@ -22,6 +27,7 @@ def segment_catalogue(
     n_segments: int | None = None,
     *,
     min_size: int = 10,
+    max_ratio: float = DEFAULT_RATIO,
     small: str = "merge",
     popularity: Any = None,
 ) -> Segments:
@@ -31,7 +37,8 @@ def segment_catalogue(
     dominant one (the first of them, where weights are equal). The items that share one form a segment. The smallest
     segment is merged into the one most similar to it, until none is smaller than ``min_size``; the segments that
     result are the leaves of a tree, which similar segments are merged to (Ward's criterion), and which can be cut at
-    any number of segments. Nothing is drawn at random: the same arguments give the same segments.
+    any number of segments. No merge makes a segment of more than ``max_ratio`` times the items that each would have if
+    all had the same. Nothing is drawn at random: the same arguments give the same segments.
 
     Similarity is the mean of two cosines: of the sums of the segments' item embeddings (their latent directions), and
     of their members in a wider sense, the weights that each item has in the segments' signed factors, dominant or not.
@@ -46,6 +53,10 @@ def segment_catalogue(
         Number of segments; by default 50, or as many as there can be if those are fewer.
     min_size : int
         Items that a segment has at least.
+    max_ratio : float
+        Items that a segment has at most, as a multiple of those that it would have if all segments had the same: 3
+        allows one of 20 segments 15 % of the items. At least 2, so that segments can be merged at all; infinity sets no
+        bound. It holds at every cut; but a single signed factor stays whole, even where more items share it.
     small : str
         What becomes of smaller segments: "merge", or "drop", which makes their items left over.
     popularity : array of float, optional
@@ -85,6 +96,7 @@ def segment_catalogue(
         require_whole_number(name, value, at_least=1)
     if small not in ("merge", "drop"):
         raise OptionError(f"small is {small!r}, but must be merge or drop")
+    require_ratio(max_ratio)
     rows = _unit_rows(item_embeddings)
     tokens = [str(token) for token in item_tokens]
     if len(tokens) != rows.shape[0] or len(set(tokens)) < len(tokens):
@@ -99,19 +111,26 @@ def segment_catalogue(
         segment_of_item = np.where(segment_of_item < 0, -1, new_place[segment_of_item])
         factors, sizes = factors[sizes >= min_size], sizes[sizes >= min_size]
     products = _profile_products(rows, factors, segment_of_item)
-    leaf_of_segment = _merge_small(products, sizes, min_size)
+    leaf_of_segment = _merge_small(products, sizes, min_size, max_ratio)
     leaves = np.unique(leaf_of_segment)
     leaf_of_segment = np.searchsorted(leaves, leaf_of_segment)
+    similarity = _similarity([product[np.ix_(leaves, leaves)] for product in products])
     tree = SegmentTree(
         item_tokens=tokens,
         embedding_size=rows.shape[1],
         min_size=min_size,
         leaf_of_item=np.where(segment_of_item < 0, -1, leaf_of_segment[segment_of_item]),
         factors_of_leaf=[factors[leaf_of_segment == leaf].tolist() for leaf in range(len(leaves))],
-        merges=_merge_similar(_similarity([product[np.ix_(leaves, leaves)] for product in products])),
+        merges=_merge_similar(similarity, np.bincount(leaf_of_segment, weights=sizes), max_ratio),
         prominence=magnitude if popularity is None else _popularity(popularity, len(tokens)),
     )
     return Segments(tree, min(DEFAULT_NUMBER, len(leaves)) if n_segments is None else n_segments)
+
+
+def require_ratio(max_ratio: float) -> None:
+    """Raise OptionError unless segments can be merged within such a bound on the sizes of segments."""
+    if isinstance(max_ratio, bool) or not isinstance(max_ratio, (int, float)) or not max_ratio >= 2:
+        raise OptionError(f"max_ratio is {max_ratio!r}, but must be a number of at least 2, or inf for no bound")
 
 
 def dominant_factors(item_embeddings: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
@@ -203,7 +222,7 @@ def _similarity(products: list[np.ndarray], of: int | slice = slice(None)) -> np
     return (of_directions + of_members) / 2
 
 
-def _merge_small(products: list[np.ndarray], sizes: np.ndarray, min_size: int) -> np.ndarray:
+def _merge_small(products: list[np.ndarray], sizes: np.ndarray, min_size: int, max_ratio: float) -> np.ndarray:
     """Merge in place the smallest segment into the one most similar to it, until all are large enough.
 
     Returns
@@ -211,11 +230,16 @@ def _merge_small(products: list[np.ndarray], sizes: np.ndarray, min_size: int) -
     numpy.ndarray
         int64: the segment into which each went.
     """
+    n_items, left = sizes.sum(), len(sizes)
     sizes = sizes.astype(np.float64)
     merged_into = np.arange(len(sizes))
     while sizes.min() < min_size:
         smallest = int(np.argmin(sizes))
-        similarity = np.where(np.isfinite(sizes), _similarity(products, smallest), -np.inf)
+        left -= 1
+        # In the end each has min_size items at least, and so an even division does.
+        most = max_ratio * max(n_items / left, min_size)
+        allowed = np.isfinite(sizes) & (sizes + sizes[smallest] <= most)
+        similarity = np.where(allowed, _similarity(products, smallest), -np.inf)
         similarity[smallest] = -np.inf
         nearest = int(np.argmax(similarity))
         for product in products:
@@ -227,18 +251,51 @@ def _merge_small(products: list[np.ndarray], sizes: np.ndarray, min_size: int) -
     return merged_into
 
 
-def _merge_similar(similarity: np.ndarray) -> list[list[int]]:
-    """The merges that lead from the leaves to a single segment, the most similar first: pairs of nodes.
+def _merge_similar(similarity: np.ndarray, sizes: np.ndarray, max_ratio: float) -> list[list[int]]:
+    """The merges that lead from the leaves to a single segment, the most similar within the bound first: node pairs.
 
-    Nodes are numbered as in scipy.cluster.hierarchy: the leaves, and then what each merge makes.
+    Nodes are numbered as in scipy.cluster.hierarchy: the leaves, and then what each merge makes. Without a bound these
+    are the merges of its Ward linkage, which takes none.
     """
-    if len(similarity) == 1:
-        return []
-    # What only recommends, or fills a homepage, need not load these.
-    from scipy.cluster.hierarchy import linkage
-    from scipy.spatial.distance import squareform
+    n_leaves, n_items = len(similarity), sizes.sum()
+    # The mean of cosines is a cosine of longer vectors, so these are squared Euclidean distances, as Ward's criterion
+    # needs. Those to segments that are there no more are infinite, and their sizes are 0.
+    distances = np.maximum(1 - (similarity + similarity.T) / 2, 0)
+    np.fill_diagonal(distances, np.inf)
+    sizes, leaves, nodes = sizes.copy(), np.ones(n_leaves), np.arange(n_leaves)
+    # Of each segment the nearest one that it may be merged with.
+    nearest, nearest_distance = np.zeros(n_leaves, dtype=np.int64), np.full(n_leaves, np.inf)
+    n_compared, most, merges = n_leaves, 0.0, list[list[int]]()
+    for left in range(n_leaves - 1, 0, -1):
+        if _STEP * (left + 1) <= n_compared or np.isinf(nearest_distance.min()):
+            there = np.flatnonzero(sizes)
+            distances = distances[np.ix_(there, there)]
+            sizes, leaves, nodes = sizes[there], leaves[there], nodes[there]
+            # The two smallest of left + 1 segments have 2 * n_items / (left + 1) items at most, so a pair is allowed.
+            n_compared, most = left + 1, max_ratio * n_items / left
+            nearest, nearest_distance = _nearest(distances, sizes, most, np.arange(left + 1))
+        first = int(nearest_distance.argmin())
+        second = int(nearest[first])
+        merges.append(sorted((int(nodes[first]), int(nodes[second]))))
+        # The Lance-Williams update of Ward's criterion.
+        of_both = leaves[first] + leaves[second]
+        merged = (leaves[first] + leaves) * distances[first] + (leaves[second] + leaves) * distances[second]
+        merged = (merged - leaves * distances[first, second]) / (of_both + leaves)
+        merged[[first, second]] = np.inf
+        distances[first] = distances[:, first] = merged
+        distances[second] = distances[:, second] = np.inf
+        sizes[first] += sizes[second]
+        leaves[first], nodes[first] = of_both, 2 * n_leaves - 1 - left
+        sizes[second], nearest_distance[second] = 0, np.inf
+        changed = np.isin(nearest, (first, second)) & (sizes > 0)
+        changed[first] = True
+        of = np.flatnonzero(changed)
+        nearest[of], nearest_distance[of] = _nearest(distances, sizes, most, of)
+    return merges
 
-    # The mean of cosines is a cosine of longer vectors, so these are Euclidean distances, as Ward's criterion needs.
-    distances = np.sqrt(np.maximum(1 - (similarity + similarity.T) / 2, 0))
-    np.fill_diagonal(distances, 0)
-    return linkage(squareform(distances, checks=False), "ward")[:, :2].astype(int).tolist()
+
+def _nearest(distances: np.ndarray, sizes: np.ndarray, most: float, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each of some segments the nearest one that it may be merged with, and its distance; infinite if none may."""
+    allowed = np.where(sizes[of, None] + sizes <= most, distances[of], np.inf)
+    nearest = allowed.argmin(axis=1)
+    return nearest, allowed[np.arange(len(of)), nearest]

@@ -21,6 +21,8 @@ from recbole_sparse_elsa.output import write_text
 
 FORMAT = "recbole_sparse_elsa segments"
 FORMAT_VERSION = 1
+# Segments that share a name are told apart by so many items at most.
+_MOST_ITEMS_IN_NAME = 3
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class SegmentTree:
         The name of each node; None while there are none.
     labels : list of str or None
         What each item is called on a page, such as its title; None if it is called by its token.
+    details : list of str or None
+        What stands below it there, such as its year and genres; None while nothing is known.
     """
 
     item_tokens: list[str]
@@ -62,6 +66,7 @@ class SegmentTree:
     prominence: np.ndarray
     names: list[str] | None = None
     labels: list[str] | None = None
+    details: list[str] | None = None
 
     @property
     def n_leaves(self) -> int:
@@ -94,6 +99,10 @@ class SegmentTree:
     def label(self, item: int) -> str:
         """What the item at a place is called."""
         return self.item_tokens[item] if self.labels is None else self.labels[item]
+
+    def detail(self, item: int) -> str:
+        """What is told of the item at a place beside its label."""
+        return "" if self.details is None else self.details[item]
 
 
 @dataclass(frozen=True)
@@ -165,16 +174,14 @@ class Segments(Sequence[Segment]):
             nodes -= set(merged)
             nodes.add(tree.n_leaves + place)
         items = {node: tree.items_of_node(node) for node in nodes}
+        names = _distinct_names(tree, items)
         self._segments: list[Segment] = []
-        taken: set[str] = set()
         for node in sorted(nodes, key=lambda node: (-len(items[node]), node)):
-            name = _distinct(_name(tree, node, items[node]), taken)
-            taken.add(name)
             factors = sorted(factor for leaf in tree.leaves_of_node(node) for factor in tree.factors_of_leaf[leaf])
             self._segments.append(
                 Segment(
                     node=node,
-                    name=name,
+                    name=names[node],
                     factors=[(factor // 2, -1 if factor % 2 else 1) for factor in factors],
                     items=items[node],
                     item_tokens=[tree.item_tokens[item] for item in items[node]],
@@ -295,16 +302,34 @@ def _name(tree: SegmentTree, node: int, items: np.ndarray) -> str:
     return ", ".join(map(tree.label, items[:2])) if tree.names is None else tree.names[node]
 
 
-def _distinct(name: str, taken: set[str]) -> str:
-    number, distinct = 1, name
-    while distinct in taken:
-        number += 1
-        distinct = f"{name} ({number})"
-    return distinct
+def _distinct_names(tree: SegmentTree, items: Mapping[int, np.ndarray]) -> dict[int, str]:
+    """The names of the nodes of a cut. Those that share one are told apart by their most prominent items."""
+    names = {node: _name(tree, node, items[node]) for node in sorted(items)}
+    by_name: dict[str, list[int]] = {}
+    for node, name in names.items():
+        by_name.setdefault(name, []).append(node)
+    for name, nodes in by_name.items():
+        for n_items in range(1, _MOST_ITEMS_IN_NAME + 1):
+            told_apart = {node: f"{name}: {', '.join(map(tree.label, items[node][:n_items]))}" for node in nodes}
+            if len(nodes) == 1 or len(set(told_apart.values())) == len(nodes):
+                break
+        if len(nodes) > 1:
+            names.update(told_apart)
+    taken: set[str] = set()
+    for node, name in names.items():
+        # Titles that are the same too.
+        number, distinct = 1, name
+        while distinct in taken:
+            number += 1
+            distinct = f"{name} ({number})"
+        taken.add(distinct)
+        names[node] = distinct
+    return names
 
 
 def _checked_tree(content: Mapping[str, Any]) -> SegmentTree:
     """The tree in a file; KeyError or ValueError where it is none."""
+    content = {"details": None, **content}  # which version 0.1.0 did not write
     tree = SegmentTree(**{name: content[name] for name in SegmentTree.__dataclass_fields__})
     n_items = len(_list_of("item_tokens", str, tree.item_tokens))
     n_leaves = len(_list_of("factors_of_leaf", list, tree.factors_of_leaf))
@@ -329,6 +354,8 @@ def _checked_tree(content: Mapping[str, Any]) -> SegmentTree:
         _list_of("names", str, tree.names, 2 * n_leaves - 1)
     if tree.labels is not None:
         _list_of("labels", str, tree.labels, n_items)
+    if tree.details is not None:
+        _list_of("details", str, tree.details, n_items)
     return dataclasses.replace(
         tree,
         leaf_of_item=np.array(tree.leaf_of_item, dtype=np.int64),

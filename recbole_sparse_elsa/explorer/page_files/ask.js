@@ -7,7 +7,7 @@ let overview;
 
 async function ask(question, parameters = []) {
   if (answers) {
-    if (question === "overview") return answers.overview;
+    if (question === "overview" || question === "dimensions") return answers[question];
     const key = parameters[0][1];
     if (question === "users")
       return {users: overview.users.filter(user => user.toLowerCase().includes(key.toLowerCase()))};

@@ -90,36 +90,69 @@ async function segmentView(place) {
   ];
 }
 
+// What a list of dimensions can be sorted by; equal ones stay in the order of their numbers.
+const orders = {
+  "Most items": (one, other) => other.size - one.size,
+  "Fewest items": (one, other) => one.size - other.size,
+  Name: (one, other) => one.name.localeCompare(other.name),
+  Number: () => 0,
+};
+const dimensionsAtOnce = 120;
+
 async function dimensionsView() {
-  const all = overview.dimensions
-    .map((size, dimension) => ({size, dimension}))
-    .sort((one, other) => other.size - one.size);
-  const active = all.filter(entry => entry.size);
+  const all = (await ask("dimensions")).dimensions;
+  const texts = all.map(found =>
+    [found.dimension, ...found.positive, ...found.negative].join("\n").toLocaleLowerCase("en"),
+  );
+  const search = h("input", {id: "search", type: "search", autocomplete: "off", input: () => update()});
+  const order = h(
+    "select",
+    {id: "order", change: () => update()},
+    Object.keys(orders).map(name => h("option", {}, name)),
+  );
+  const list = h("ul", {class: "cards", id: "dimensions"});
+  const said = h("p", {class: "faint"});
+  const more = h("button", {type: "button", click: () => show(list.children.length)}, "Show more");
+  let shown = [];
+  function show(start) {
+    list.append(...shown.slice(start, start + dimensionsAtOnce).map(dimensionCard));
+    more.hidden = list.children.length >= shown.length;
+  }
+  function update() {
+    const text = search.value.trim().toLocaleLowerCase("en");
+    shown = all.filter((found, place) => texts[place].includes(text)).sort(orders[order.value]);
+    list.replaceChildren();
+    said.textContent = text ? `${number(shown.length)} of ${plural(all.length, "dimension")}` : "";
+    show(0);
+  }
+  update();
+  const choice = (field, label) => h("div", {}, h("label", {class: "faint", for: field.id}, label), field);
   return [
-    h("h2", {}, `${number(active.length)} of ${plural(all.length, "latent dimension")} have items`),
+    h("h2", {}, `${number(all.length)} of ${plural(overview.embedding_size, "latent dimension")} have items`),
     h(
       "p",
       {class: "faint"},
-      "Those with the longest posting lists come first; the small number is that of the items.",
+      "Each is called by the items of its largest weights: positive ones, ↔, and negative ones.",
     ),
-    h(
-      "ul",
-      {class: "chips", id: "dimensions"},
-      active.map(entry =>
-        h(
-          "li",
-          {},
-          h(
-            "a",
-            {href: `#dimension/${entry.dimension}`},
-            String(entry.dimension),
-            " ",
-            h("span", {class: "faint"}, number(entry.size)),
-          ),
-        ),
-      ),
-    ),
+    h("div", {class: "choices"}, choice(search, "Search by item or number"), choice(order, "Sort by")),
+    said,
+    list,
+    more,
   ];
+}
+
+function dimensionCard(found) {
+  const side = (sign, labels, count) =>
+    count ? h("p", {class: "faint"}, `${sign} ${plural(count, "item")}: ${labels.join(" · ")}`) : null;
+  return h(
+    "li",
+    {},
+    h("a", {href: `#dimension/${found.dimension}`}, found.name),
+    " ",
+    h("span", {class: "faint"}, `dimension ${found.dimension}, ${plural(found.size, "item")}`),
+    side("+", found.positive, found.n_positive),
+    side("−", found.negative, found.size - found.n_positive),
+  );
 }
 
 async function dimensionView(place) {
@@ -128,12 +161,13 @@ async function dimensionView(place) {
   const rowsOf = items =>
     bars(
       items.map(item => ({name: itemLink(item), value: item.weight})),
-      signed,
+      {written: signed, twoSided: answer.n_positive < answer.size, largest: Math.abs(answer.items[0]?.weight ?? 1)},
     );
   const side = (count, segment, sign) =>
     h("li", {}, `${sign}: ${plural(count, "item")}`, segment === null ? null : [", segment ", segmentLink(segment)]);
   return [
     h("h2", {}, `Dimension ${place}`),
+    answer.name ? h("p", {}, answer.name) : null,
     h(
       "p",
       {},

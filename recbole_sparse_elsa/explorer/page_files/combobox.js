@@ -1,7 +1,8 @@
 let comboboxes = 0;
 
-// A text field with completion: complete(text) gives what there is, as {text, value}, and choose(value) takes one.
-function combobox(label, placeholder, complete, choose) {
+// A text field with completion: complete(text) gives what there is, as {text, value}, and choose(value) takes one. What
+// is chosen already stands in it, and typing replaces it.
+function combobox(label, placeholder, complete, choose, chosen = "") {
   const id = `combobox-${++comboboxes}`;
   let options = [],
     active = -1,
@@ -11,6 +12,7 @@ function combobox(label, placeholder, complete, choose) {
   const input = h("input", {
     id,
     placeholder,
+    value: chosen,
     role: "combobox",
     type: "text",
     autocomplete: "off",
@@ -22,8 +24,21 @@ function combobox(label, placeholder, complete, choose) {
       clearTimeout(timer);
       timer = setTimeout(offer, 100);
     },
-    focus: () => offer(),
-    blur: () => close(),
+    focus: () => {
+      input.select();
+      offer();
+    },
+    // A click sets the cursor, and so would end the selection.
+    mouseup: event => {
+      if (input.value === chosen) {
+        event.preventDefault();
+        input.select();
+      }
+    },
+    blur: () => {
+      close();
+      input.value = chosen;
+    },
     keydown: event => {
       if (event.key === "Escape") return close();
       if (list.hidden || !options.length) return;
@@ -50,7 +65,7 @@ function combobox(label, placeholder, complete, choose) {
     input.setAttribute("aria-activedescendant", list.children[place].id);
   }
   function take(place) {
-    input.value = "";
+    input.value = chosen;
     close();
     choose(options[place].value);
   }
@@ -58,7 +73,7 @@ function combobox(label, placeholder, complete, choose) {
     const mine = ++turn;
     let found;
     try {
-      found = await complete(input.value);
+      found = await complete(input.value === chosen ? "" : input.value);
     } catch (error) {
       found = [];
     }

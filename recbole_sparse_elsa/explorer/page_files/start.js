@@ -46,7 +46,11 @@ async function start() {
     plural(overview.n_items, "item"),
     plural(overview.n_users, "user"),
     plural(overview.embedding_size, "latent dimension"),
-    `${(overview.n_nonzeros / overview.n_items).toFixed(1)} non-zeros an item`,
+    `${(overview.n_nonzeros / overview.n_items).toFixed(1)} non-zeros and ${number(
+      Math.round(overview.bytes_per_item),
+    )} bytes an item`,
+    `${number(Number(((overview.bytes_per_item * overview.n_items) / 1e6).toPrecision(2)))} MB`,
+    ...Object.entries(overview.figures).map(([name, value]) => `${name} ${decimal(value)}`),
   ].join(" · ");
   document.getElementById("to-accuracy").hidden = !overview.accuracy.length;
   window.addEventListener("hashchange", show);

@@ -1,6 +1,6 @@
 // Users
 
-function choices(items) {
+function choices(items, chosenUser = "") {
   const user = combobox(
     "Choose a user",
     "User",
@@ -8,6 +8,7 @@ function choices(items) {
     token => {
       location.hash = `#user/${encodeURIComponent(token)}`;
     },
+    chosenUser,
   );
   if (answers) return h("div", {class: "choices"}, user);
   const item = combobox(
@@ -41,7 +42,7 @@ async function userView(user) {
     answer.history.map(item => h("li", {}, itemLink(item))),
   );
   return [
-    choices([]),
+    choices([], user),
     h("h2", {}, `User ${user}`),
     h(
       "details",
@@ -101,12 +102,20 @@ function profile(answer) {
         h(
           "section",
           {},
-          h("h3", {}, segmentLink(row.segment)),
+          h("h3", {title: row.name}, segmentLink(row.segment)),
           h("p", {class: "faint"}, `affinity ${decimal(row.affinity)}`),
           h(
             "ol",
             {class: "row", tabindex: "0", "aria-label": row.name},
-            row.items.map(item => h("li", {}, itemLink(item), h("span", {class: "faint"}, item.score.toFixed(3)))),
+            row.items.map(item =>
+              h(
+                "li",
+                {title: [item.label, item.detail].filter(Boolean).join("\n")},
+                h("span", {class: "label"}, itemLink(item)),
+                item.detail ? h("span", {class: "faint detail"}, item.detail) : null,
+                h("span", {class: "faint"}, item.score.toFixed(3)),
+              ),
+            ),
           ),
         ),
       ),
@@ -170,7 +179,7 @@ function recommendation(found) {
           {},
           h("h3", {}, "Latent dimensions"),
           bars([
-            ...found.dimensions.map(part => ({name: dimensionLink(part.dimension), value: part.part})),
+            ...found.dimensions.map(part => ({name: dimensionLink(part), value: part.part})),
             ...others(found.other_dimensions),
           ]),
         ),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from recbole_sparse_elsa.errors import DatasetError, OptionError, SegmentsFileEr
 from recbole_sparse_elsa.index import SparseIndex
 from recbole_sparse_elsa.segments import ItemMetadata, Segments, name_segments, read_item_file, segment_catalogue
 from recbole_sparse_elsa.segments.naming import log_odds_z
+from recbole_sparse_elsa.segments.segment_catalogue import dominant_factors
 
 # Two items each of the factors +0, +1 and -2, one of -1, and one without a non-zero.
 EMBEDDINGS = np.array(
@@ -564,7 +566,7 @@ def test_the_benchmark_writes_its_tables(working_folder, capsys):
     pairs = [(f"u{user}", f"i{item}") for user in range(60) for item in range(user % 2, 120, 2) if (item + user) % 5]
     write_interactions(working_folder / "dataset", "mine", pairs)
     write_genres("dataset/mine/mine.item", 120)
-    tiny = "--test_users 8 --embedding_size 16 --k 2 --elsa_embedding_size 8 --epochs 22 --min_size 4 --kmeans_runs 1"
+    tiny = "--test_users 8 --k 6 --elsa_embedding_size 8 --epochs 22 --min_size 4 --kmeans_runs 1"
     main(
         ["benchmark", "segments", "--output", "out", "--dataset", "mine", "--device", "cpu"]
         + ["--n_segments", "2", "--rows", "2", "--items_per_row", "3", *tiny.split()]
@@ -577,3 +579,37 @@ def test_the_benchmark_writes_its_tables(working_folder, capsys):
     assert "shown as" in out and "plain list" in out and "popular rows" in out
     with pytest.raises(SystemExit, match="OptionError: field tags is not in item file"):
         main(["benchmark", "segments", "--output", "out", "--dataset", "mine", "--label_field", "tags"])
+
+
+def test_of_more_dominant_factors_than_can_be_merged_the_weightiest_stay():
+    # Items 0 to 3 have a latent dimension of their own each. Dimension 0 has most weight in all, dimension 1 next.
+    rows = csr_matrix(
+        [[0.9, 0.2, 0, 0], [0.5, 0.8, 0, 0], [0.4, 0.3, 0.85, 0], [0, 0, 0.3, 0.95]],
+    )
+    all_factors, all_magnitudes = dominant_factors(rows)
+    assert all_factors.tolist() == [0, 2, 4, 6] and all_magnitudes.tolist() == [0.9, 0.8, 0.85, 0.95]
+    same, _ = dominant_factors(rows, 4)
+    assert same.tolist() == [0, 2, 4, 6]
+    factors, magnitudes = dominant_factors(rows, 2)
+    # Squares of weights: 1.22, .77, .8125, .9025: dimensions 0 and 3 stay. Item 1 and 2 have weight in 0.
+    assert factors.tolist() == [0, 0, 0, 6]
+    assert magnitudes.tolist() == [0.9, 0.5, 0.4, 0.95]
+    # An item without any of those that stay goes where the items with which it shares factors go: with one factor left,
+    # item 3 shares dimension 2 with item 2, which has dimension 0.
+    factors, magnitudes = dominant_factors(rows, 1)
+    assert factors.tolist() == [0, 0, 0, 0] and magnitudes.tolist() == [0.9, 0.5, 0.4, 0.0]
+    alone = csr_matrix([[1.0, 0.0], [0.9, 0.0], [0.0, 0.5]])
+    assert dominant_factors(alone, 1)[0].tolist() == [0, 0, -1]
+
+
+def test_a_catalogue_with_a_latent_dimension_an_item_is_divided(monkeypatch):
+    # The function has the name of its module.
+    monkeypatch.setattr(sys.modules[segment_catalogue.__module__], "_MOST_FACTORS", 12)
+    # Two groups of 40 items; each item has a dimension of its own and two of the first of its group.
+    rows = np.eye(80) * 0.9
+    for item in range(80):
+        for neighbour in (item, item + 1):
+            rows[item, item // 40 * 40 + neighbour % 6] += 0.4
+    segments = segment_catalogue(csr_matrix(rows), [str(item) for item in range(80)], 2, popularity=np.arange(80))
+    groups = [{int(token) // 40 for token in segment.item_tokens} for segment in segments]
+    assert sorted(segment.size for segment in segments) == [40, 40] and all(len(group) == 1 for group in groups)

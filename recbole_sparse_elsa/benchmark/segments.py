@@ -28,7 +28,7 @@ from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.index.sparse_index import SparseIndex
 from recbole_sparse_elsa.machine import environment
 from recbole_sparse_elsa.model.sparse_elsa import SparseELSA
-from recbole_sparse_elsa.options import require_k_within, require_whole_number
+from recbole_sparse_elsa.options import require_whole_number
 from recbole_sparse_elsa.runs.saved_run import index_of_dataset
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, load_data
 from recbole_sparse_elsa.segments import homepage, read_item_file, segment_catalogue
@@ -50,7 +50,7 @@ left out. "Homepage": SparseELSA's best segments by affinity, each with its best
 row has the largest sum of scores; "plain list": its {shown} best items; "popular rows": the same segments, in the order
 of their training interactions, with their most popular items.
 "Found" is the share of hidden items that are shown, averaged over folds; "hit" the share of folds in which at least one
-is; "coverage" the share of the catalogue that at least one user is shown. SparseELSA: d = {embedding_size}, k = {k};
+is; "coverage" the share of the catalogue that at least one user is shown. SparseELSA: k = {k};
 ELSA: d = {elsa_embedding_size}; other options as shipped{from_files}; trained until {valid_metric} of the validation
 users stops to rise, at most {epochs} epochs. Segments of at least {min_size} items{at_most}. Seed {seed}.
 """
@@ -76,8 +76,8 @@ class SegmentsBenchmark(DataOptions):
         Rows of a homepage, and items in a row.
     test_users : int
         Held-out users, and as many to validate on.
-    embedding_size, k : int
-        Width d of SparseELSA's item embeddings, and non-zeros of each.
+    k : int
+        Non-zeros of SparseELSA's item embeddings, on average.
     elsa_embedding_size : int
         Width d of ELSA's item embeddings.
     epochs : int
@@ -98,7 +98,6 @@ class SegmentsBenchmark(DataOptions):
     rows: int = 5
     items_per_row: int = 10
     test_users: int = 1000
-    embedding_size: int = 512
     k: int = 32
     elsa_embedding_size: int = 256
     epochs: int = 50
@@ -170,19 +169,17 @@ class SegmentsBenchmark(DataOptions):
 
 
 def _check(options):
-    require_positive(options, "min_size", "rows", "items_per_row", "test_users", "embedding_size", "k")
+    require_positive(options, "min_size", "rows", "items_per_row", "test_users", "k")
     require_positive(options, "elsa_embedding_size", "epochs", "kmeans_runs", "n_segments")
     require_whole_number("seed", options.seed, at_least=0)
     require_ratio(options.max_ratio)
-    require_k_within(options.k, options.embedding_size)
     options.check_data_options()
 
 
 def _train(model, options, config_files, data_options, device):
     """Train a model to its best on the validation users; the model, and the data."""
-    sizes = {"embedding_size": options.embedding_size, "k": options.k}
     config_dict = {
-        **(sizes if model == "SparseELSA" else {"embedding_size": options.elsa_embedding_size}),
+        **({"k": options.k} if model == "SparseELSA" else {"embedding_size": options.elsa_embedding_size}),
         "epochs": options.epochs,
         "seed": options.seed,
         **data_options,
@@ -396,7 +393,7 @@ def _write(options, segment_rows, homepage_rows, explanations, ran_on):
     )
     parts = [segment_table, explanations[0], homepage_table, explanations[1]]
     show(parts)
-    names = ("dataset", "embedding_size", "k", "elsa_embedding_size", "max_ratio", "seed")
+    names = ("dataset", "k", "elsa_embedding_size", "max_ratio", "seed")
     run_with = {name: getattr(options, name) for name in names}
     tables = {
         name: [{**row, **run_with} for row in rows]

@@ -14,6 +14,8 @@ from recbole_sparse_elsa.segments.segments import Segments, SegmentTree
 
 # As many segments as are made unless a number is asked for.
 DEFAULT_NUMBER = 50
+# Merging takes time and memory that grow with the square of their number: 4,096 is the width of the paper's embeddings.
+_MOST_FACTORS = 4096
 # A segment has at most so many times the items of an even division, unless another ratio is asked for.
 DEFAULT_RATIO = 3.0
 # The bound on sizes rises with each merge. It is raised each time that the number of segments has fallen by 5 %,
@@ -34,7 +36,8 @@ def segment_catalogue(
     """Divide a catalogue into segments of items that share a dominant signed factor (method page, section 7).
 
     A signed factor is a latent dimension with a sign, and that of an item's weight of largest magnitude is the item's
-    dominant one (the first of them, where weights are equal). The items that share one form a segment. The smallest
+    dominant one (the first of them, where weights are equal; where more than 4,096 are dominant, see
+    `dominant_factors`). The items that share one form a segment. The smallest
     segment is merged into the one most similar to it, until none is smaller than ``min_size``; the segments that
     result are the leaves of a tree, which similar segments are merged to (Ward's criterion), and which can be cut at
     any number of segments. No merge makes a segment of more than ``max_ratio`` times the items that each would have if
@@ -101,7 +104,7 @@ def segment_catalogue(
     tokens = [str(token) for token in item_tokens]
     if len(tokens) != rows.shape[0] or len(set(tokens)) < len(tokens):
         raise OptionError(f"item_tokens must be {rows.shape[0]} distinct tokens, one for each row of item_embeddings")
-    factor_of_item, magnitude = dominant_factors(rows)
+    factor_of_item, magnitude = dominant_factors(rows, _MOST_FACTORS)
     factors, segment_of_item, sizes = np.unique(factor_of_item, return_inverse=True, return_counts=True)
     if factors[:1] == -1:  # items without a non-zero
         factors, segment_of_item, sizes = factors[1:], segment_of_item - 1, sizes[1:]
@@ -133,32 +136,61 @@ def require_ratio(max_ratio: float) -> None:
         raise OptionError(f"max_ratio is {max_ratio!r}, but must be a number of at least 2, or inf for no bound")
 
 
-def dominant_factors(item_embeddings: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+def dominant_factors(item_embeddings: csr_matrix, at_most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The dominant signed factor of each item.
 
     Parameters
     ----------
     item_embeddings : scipy.sparse.csr_matrix
         Shape ``(n_items, embedding_size)``.
+    at_most : int, optional
+        If more factors than that are dominant, only those with the largest sums of squared weights stay, and each item
+        has its largest weight of these; an item without any has the one to which most weight leads by the items with
+        which it shares factors. By default all stay.
 
     Returns
     -------
     factors : numpy.ndarray
         int64, shape ``(n_items,)``: twice the latent dimension of the weight of largest magnitude, and one more if it
-        is negative; -1 for an item without a non-zero.
+        is negative; -1 for an item without a non-zero, or without a way to the factors that stay.
     magnitudes : numpy.ndarray
-        float64, same shape: the magnitude of that weight.
+        float64, same shape: the magnitude of that weight; 0 where the item has none.
     """
-    n_items = item_embeddings.shape[0]
-    row_of_entry = np.repeat(np.arange(n_items), np.diff(item_embeddings.indptr))
-    magnitude = np.abs(item_embeddings.data)
-    order = np.lexsort((item_embeddings.indices, -magnitude, row_of_entry))
-    nonempty = np.flatnonzero(np.diff(item_embeddings.indptr))
-    first = order[item_embeddings.indptr[nonempty]]
-    factors, magnitudes = np.full(n_items, -1, dtype=np.int64), np.zeros(n_items)
-    factors[nonempty] = _signed_factors(item_embeddings)[first]
+    factors, magnitudes = _largest_of_rows(_signed_factors(item_embeddings), item_embeddings)
+    if at_most is None or len(np.unique(factors[factors >= 0])) <= at_most:
+        return factors, magnitudes
+    weights = _by_signed_factor(item_embeddings)
+    squares = np.bincount(weights.indices, weights=weights.data**2, minlength=weights.shape[1])
+    kept = np.sort(np.argsort(-squares, kind="stable")[:at_most])
+    weights_of_kept = weights[:, kept]
+    places, magnitudes = _largest_of_rows(weights_of_kept.indices, weights_of_kept)
+    without = np.flatnonzero(places < 0)
+    by_others = csr_matrix(weights[without] @ (weights.T @ weights_of_kept))
+    places[without] = _largest_of_rows(by_others.indices, by_others)[0]
+    return np.where(places < 0, -1, kept[places]), magnitudes
+
+
+def _largest_of_rows(columns: np.ndarray, rows: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Of each row what ``columns`` has at the entry of largest magnitude, and that magnitude; -1 and 0 for an empty row.
+
+    Of equal ones that with the smaller column index.
+    """
+    n_rows = rows.shape[0]
+    row_of_entry = np.repeat(np.arange(n_rows), np.diff(rows.indptr))
+    magnitude = np.abs(rows.data)
+    order = np.lexsort((rows.indices, -magnitude, row_of_entry))
+    nonempty = np.flatnonzero(np.diff(rows.indptr))
+    first = order[rows.indptr[nonempty]]
+    chosen, magnitudes = np.full(n_rows, -1, dtype=np.int64), np.zeros(n_rows)
+    chosen[nonempty] = columns[first]
     magnitudes[nonempty] = magnitude[first]
-    return factors, magnitudes
+    return chosen, magnitudes
+
+
+def _by_signed_factor(rows: csr_matrix) -> csr_matrix:
+    """The magnitudes of the weights, with a column for each signed factor."""
+    shape = (rows.shape[0], 2 * rows.shape[1])
+    return csr_matrix((np.abs(rows.data), _signed_factors(rows), rows.indptr), shape=shape)
 
 
 def _signed_factors(rows: csr_matrix) -> np.ndarray:
@@ -206,9 +238,7 @@ def _profile_products(rows: csr_matrix, factors: np.ndarray, segment_of_item: np
     shape = (len(factors), rows.shape[0])
     items = csr_matrix((np.ones(len(in_segment)), (segment_of_item[in_segment], in_segment)), shape=shape)
     directions = items @ rows
-    shape = (rows.shape[0], 2 * rows.shape[1])
-    signed = csr_matrix((np.abs(rows.data), _signed_factors(rows), rows.indptr), shape=shape)
-    members = signed[:, factors]
+    members = _by_signed_factor(rows)[:, factors]
     return [(directions @ directions.T).toarray(), (members.T @ members).toarray()]
 
 

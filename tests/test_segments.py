@@ -566,7 +566,7 @@ def test_the_benchmark_writes_its_tables(working_folder, capsys):
     pairs = [(f"u{user}", f"i{item}") for user in range(60) for item in range(user % 2, 120, 2) if (item + user) % 5]
     write_interactions(working_folder / "dataset", "mine", pairs)
     write_genres("dataset/mine/mine.item", 120)
-    tiny = "--test_users 8 --k 6 --elsa_embedding_size 8 --epochs 22 --min_size 4 --kmeans_runs 1"
+    tiny = "--test_users 8 --k 16 --elsa_embedding_size 8 --epochs 22 --min_size 4 --kmeans_runs 1"
     main(
         ["benchmark", "segments", "--output", "out", "--dataset", "mine", "--device", "cpu"]
         + ["--n_segments", "2", "--rows", "2", "--items_per_row", "3", *tiny.split()]

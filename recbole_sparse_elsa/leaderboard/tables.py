@@ -176,7 +176,7 @@ def results_table(
     for metric, values in columns.items():
         rank(values, smaller_is_better(metric))
     headings = ["method", "size", "bytes per item", *map(paper_name, metrics)]
-    notes = _notes(results, means, dataset) + _explained_marks(comparisons, dataset, metrics)
+    notes = _notes(results, means, dataset) + _explained_marks(comparisons, results, dataset, metrics)
     every_note, paper_notes = how_measured(results[results["dataset"] == dataset])
     return Table(f"{dataset}: test data", headings, rows, notes + every_note, notes + paper_notes, keys=2)
 
@@ -233,7 +233,7 @@ def size_table(
         "place), or all bytes with a value_dtype below float32. Ranks are of one column; those of other sizes have "
         "none."
     ]
-    notes += _notes(results, means, dataset) + _explained_marks(comparisons, dataset, [metric])
+    notes += _notes(results, means, dataset) + _explained_marks(comparisons, results, dataset, [metric])
     title = f"{dataset}: {paper_name(metric)} by size"
     every_note, paper_notes = how_measured(results[results["dataset"] == dataset])
     return Table(title, headings, rows, notes + every_note, notes + paper_notes)
@@ -252,19 +252,22 @@ def _marks(comparisons: pandas.DataFrame | None, dataset: str) -> dict[tuple[str
     return marks
 
 
-def _explained_marks(comparisons: pandas.DataFrame | None, dataset: str, metrics: Sequence[str]) -> list[str]:
+def _explained_marks(
+    comparisons: pandas.DataFrame | None, results: pandas.DataFrame, dataset: str, metrics: Sequence[str]
+) -> list[str]:
     if comparisons is None:
         return []
     compared = comparisons[(comparisons["dataset"] == dataset) & comparisons["metric"].isin(metrics)]
     if compared.empty:
         return []
+    baseline = compared["baseline"].iloc[0]
+    if compared["baseline"].nunique() > 1:
+        baseline = f"{results.loc[results['name'] == baseline, 'label'].iloc[0]} of equal size"
     tested = ", ".join(map(paper_name, compared["metric"].unique()))
-    baselines = list(compared["baseline"].unique())
-    other = baselines[0] if len(baselines) == 1 else f"the baseline of equal size ({'; '.join(baselines)})"
+    others = " Other metrics were not tested." if len(metrics) > compared["metric"].nunique() else ""
     return [
-        f"Marks: {tested} differs from {other} with p < .05 (†) or p < .01 (‡) in the paired t-test over users, "
-        "two-sided, Holm-corrected over all methods and sizes of one data set and metric. "
-        + ("Other metrics were not tested." if len(metrics) > compared["metric"].nunique() else "")
+        f"Marks: {tested} differs from {baseline} with p < .05 (†) or p < .01 (‡) in the paired t-test over users, "
+        f"two-sided, Holm-corrected over all methods and sizes of one data set and metric.{others}"
     ]
 
 

@@ -1,4 +1,4 @@
-r"""Tables for papers: they fit the columns and the text of ACM's and Springer's styles, compiled where that is there."""
+"""Tables for papers fit the columns and the text of ACM's and Springer's styles, compiled where these are installed."""
 
 import re
 import shutil
@@ -49,7 +49,7 @@ def many_results(tmp_path_factory):
     metrics = [f"{name}@{k}" for name in ("calibratedrecall", "recall", "ndcg", "averagepopularity") for k in (20, 100)]
     protocol = "fixed files toy.train.inter (810,128 lines, SHA-256 0123456789ab…); all items are ranked"
     cells = []
-    labels = ["EASE", "Sparse ELSA, d = 4,096, with restarting", "A_label_without_a_single_space_" * 3, "Łódź & co 100%"]
+    labels = ["EASE", "Sparse ELSA, d = 4,096, with restarting", "A_label_without_a_space_" * 4, "Łódź & co 100%"]
     for seed in (2020, 2021):
         for label in labels:
             for k in (128, 64, 32, 16):
@@ -155,11 +155,7 @@ def test_columns_that_say_nothing_or_the_same_in_every_row_are_no_columns_of_a_p
 def test_a_table_of_too_many_rows_for_a_page_is_cut_into_parts_with_the_notes_under_the_last():
     rows = [[Cell(f"method {i}"), Cell(str(i))] for i in range(90)]
     latex = latex_table("T", ["method", "value"], rows, ["Note."])
-    assert [len(table.split(r"\midrule")[1].split(r"\bottomrule")[0].split("\n")) - 2 for _, table in floats(latex)] == [
-        40,
-        40,
-        10,
-    ]
+    assert [table.count(" & ") - 1 for _, table in floats(latex)] == [40, 40, 10]
     assert re.findall(r"part \d of \d", latex) == ["part 1 of 3", "part 2 of 3", "part 3 of 3"]
     assert latex.count("Note.") == 1 and latex.index("Note.") > latex.index("part 3")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -29,9 +30,11 @@ _DASHES = ("--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 # Inches: a column of ACM's two, which Springer's text has room for too.
 _WIDTH, _HEIGHT = 3.33, 2.3
 _LINE = 0.14
+# Characters.
+_LONGEST_NAME, _LONGEST_LINE = 28, 60
 # Labels of ticks that are nearer than this share of the axis would overlap.
 _NEAREST = 0.085
-_STYLE = {
+_STYLE: dict[str, Any] = {
     **{"font.size": 7, "axes.titlesize": 8, "axes.linewidth": 0.6, "lines.linewidth": 1.1, "lines.markersize": 3.5},
     **{"grid.linewidth": 0.4, "legend.fontsize": 6.5, "legend.frameon": False},
 }
@@ -52,11 +55,12 @@ def _styled(draw: Callable[_P, _R]) -> Callable[_P, _R]:
     return styled
 
 
-def _new_axes(n_legend: int = 0, height: float = _HEIGHT) -> Axes:
-    """Empty axes, with room for a legend of some names under them."""
+def _new_axes(legend: Sequence[str] = (), height: float = _HEIGHT) -> Axes:
+    """Empty axes, with room for a legend of these names under them, two in a line."""
     from matplotlib.figure import Figure
 
-    height += _LINE * math.ceil(n_legend / 2)
+    n_lines = max((len(textwrap.wrap(name, _LONGEST_NAME)) for name in legend), default=0)
+    height += _LINE * n_lines * math.ceil(len(legend) / 2)
     return Figure(figsize=(_WIDTH, height), layout="constrained").subplots()
 
 
@@ -82,7 +86,7 @@ def accuracy_by_size(means: pandas.DataFrame, dataset: str, metric: str) -> Axes
     sized, unsized = means[means["bytes_per_item"] > 0], means[means["bytes_per_item"].isna()]
     if sized.empty:
         return None
-    axes = _new_axes(sized["method"].nunique() + len(unsized))
+    axes = _new_axes([*map(str, sized["method"].unique()), *(_unsized(name) for name in unsized["name"])])
     drawn = []
     for index, (method, group) in enumerate(sized.groupby("method", sort=False)):
         group = group.sort_values("bytes_per_item")
@@ -90,22 +94,31 @@ def accuracy_by_size(means: pandas.DataFrame, dataset: str, metric: str) -> Axes
     row: Any
     for index, row in enumerate(unsized.itertuples()):
         colour, dashes = _COLOURS[-1 - index % len(_COLOURS)], _DASHES[index % len(_DASHES)]
-        drawn.append((f"{row.name} (size not known)", axes.axhline(row.mean, color=colour, linestyle=dashes)))
+        drawn.append((_unsized(row.name), axes.axhline(row.mean, color=colour, linestyle=dashes)))
     axes.set_xscale("log")
-    ticks = _apart(sorted(sized["bytes_per_item"].unique()))
+    # Where labels would overlap, sizes that several methods have are labelled before others.
+    n_methods = sized.groupby("bytes_per_item")["method"].nunique()
+    ticks = _apart(sorted(n_methods.index, key=lambda size: (-n_methods[size], -size)))
     axes.set_xticks(ticks, labels=[f"{size:,.0f}" for size in ticks])
     axes.minorticks_off()
+    if len(n_methods) == 1:
+        axes.set_xlim(ticks[0] / 2, ticks[0] * 2)
     return _finished(axes, drawn, dataset, metric, "bytes per item", means)
 
 
+def _unsized(name: object) -> str:
+    return f"{name} (size not known)"
+
+
 def _apart(sizes: Sequence[float]) -> list[float]:
-    """Sizes, from the smallest, without those whose labels would overlap with the one before."""
-    kept = [sizes[0]]
-    for size in sizes[1:]:
-        # A label has 5 characters and more from 1,000 on.
-        if math.log(size / kept[-1]) > _NEAREST * (1 + (size >= 1000)) * math.log(max(sizes[-1] / sizes[0], 2)):
+    """Sizes without those whose labels would overlap with those of earlier ones."""
+    length = max(math.log(max(sizes) / min(sizes)), math.log(2))
+    kept: list[float] = []
+    for size in sizes:
+        # From 1,000 on labels are twice as wide.
+        if all(abs(math.log(size / other)) > _NEAREST * (1 + (max(size, other) >= 1000)) * length for other in kept):
             kept.append(size)
-    return kept
+    return sorted(kept)
 
 
 @dataclass(frozen=True)
@@ -156,7 +169,7 @@ def _ablation(
         lines = dict(sorted(lines.items(), key=lambda item: -item[0].width))
     names = _names(list(lines), shown)
     ks = sorted({point["k"] for points in lines.values() for point in points}, reverse=True)
-    axes = _new_axes(len(lines))
+    axes = _new_axes(list(names.values()))
     drawn = []
     for index, (line, points) in enumerate(lines.items()):
         points = pandas.DataFrame(points).sort_values("k", ascending=False)
@@ -216,7 +229,7 @@ def _finished(
     axes.grid(alpha=0.3)
     # A legend under the axes hides no point, however many lines there are.
     figure: Any = axes.figure
-    names, lines = zip(*drawn)
+    names, lines = [textwrap.fill(name, _LONGEST_NAME) for name, _ in drawn], [line for _, line in drawn]
     legend = figure.legend(lines, names, loc="outside lower center", ncols=2)
     for text in legend.get_texts():
         text.set_parse_math(False)
@@ -256,16 +269,9 @@ def intervals_of_differences(comparisons: pandas.DataFrame, dataset: str, metric
         As for `intervals_of_figures`.
     """
     rows = comparisons[(comparisons["dataset"] == dataset) & (comparisons["metric"] == metric)]
-    several = rows["baseline"].nunique() > 1
-    named = [
-        (
-            f"{row.method} – {row.baseline}" if several else row.method,
-            *(row.difference, row.difference_low, row.difference_high),
-        )
-        for row in rows.itertuples()
-    ]
-    other = "" if several or rows.empty else f" from {rows['baseline'].iloc[0]}"
-    axes = _intervals(named, dataset, f"{paper_name(metric)}, difference{other} with {LEVEL:.0%} interval")
+    other = rows["baseline"].iloc[0] if rows["baseline"].nunique() == 1 else "the baseline of equal size"
+    named = [(row.method, row.difference, row.difference_low, row.difference_high) for row in rows.itertuples()]
+    axes = _intervals(named, dataset, f"{paper_name(metric)}, difference from {other} with {LEVEL:.0%} interval")
     if axes is not None:
         axes.axvline(0, color="black", linewidth=0.6)
     return axes
@@ -275,16 +281,21 @@ def _intervals(named: Sequence[tuple[str, float, float, float]], dataset: str, w
     named = [row for row in named if math.isfinite(row[1])]
     if not named:
         return None
-    axes = _new_axes(height=0.7 + _LINE * len(named))
+    labels = [textwrap.fill(name, _LONGEST_NAME) for name, *_ in named]
+    n_lines = max(1, max(label.count("\n") + 1 for label in labels) * 0.8)
+    axes = _new_axes(height=0.8 + _LINE * n_lines * len(named))
     for place, (_, mean, low, high) in enumerate(named):
         # The ends need not lie on both sides of the mean.
         axes.hlines(place, low, high, color=_COLOURS[0])
         axes.plot(mean, place, "o", color=_COLOURS[0])
-    axes.set_yticks(range(len(named)), labels=[name for name, *_ in named])
+    axes.set_yticks(range(len(named)), labels=labels)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
     axes.set_ylim(len(named) - 0.5, -0.5)
-    axes.set_xlabel(what, parse_math=False)
-    axes.set_title(dataset, parse_math=False)
+    axes.locator_params(axis="x", nbins=4)
+    figure: Any = axes.figure
+    # Of the whole figure, since beside long names the axes are too short for it.
+    figure.supxlabel(textwrap.fill(what, _LONGEST_LINE), fontsize=_STYLE["font.size"], parse_math=False)
+    figure.suptitle(dataset, fontsize=_STYLE["axes.titlesize"], parse_math=False)
     axes.grid(alpha=0.3, axis="x")
     return axes

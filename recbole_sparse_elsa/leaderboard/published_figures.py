@@ -92,9 +92,9 @@ def read_published(file: str | os.PathLike[str]) -> list[PublishedValue]:
             for row in reader:
                 place = f"{file}, line {reader.line_num}"
                 rows.append(_published_value(place, row))
-                key = (rows[-1].dataset, rows[-1].method, rows[-1].metric.lower(), rows[-1].source)
+                key = (rows[-1].dataset, rows[-1].method, rows[-1].metric, rows[-1].source)
                 if key in lines:
-                    raise OptionError(f"{place}: line {lines[key]} has a value of the same {', '.join(key)}")
+                    raise OptionError(f"{place}: line {lines[key]} has a value of {', '.join(key)} already")
                 lines[key] = reader.line_num
     except OSError as error:
         raise OptionError(f"{file} cannot be read: {reason_of(error)}") from None

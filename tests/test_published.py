@@ -134,7 +134,8 @@ def test_equal_values_share_a_rank_and_sizes_are_told_where_they_are_known():
         ({"train": 99}, "in the test it masks 99 interactions (training), the published ones 100 (training)"),
         (
             {"valid": 10, "mask": "train_valid"},
-            "in the test it masks 110 interactions (training and validation), the published ones 100 (training)",
+            "in the test it masks 110 interactions (training and validation), the published ones 100 (training); "
+            "test_mask: train masks those",
         ),
         ({"test": 21}, "its test data have 21 interactions, the published ones 20"),
         ({"users": "8"}, "it evaluates 8 users, the published ones 7"),
@@ -178,6 +179,11 @@ def test_the_wording_of_a_protocol_is_what_the_comparison_reads(working_folder):
     mine[0].update(protocol=protocol, users="2")
     table = table_of([mine], "toy,Theirs,Recall@20,0.25,,train,14,6,2,Paper,")
     assert [row[0] for row in table.rows] == ["Mine", "Theirs"]
+
+
+def test_where_the_publishers_give_no_validation_data_the_mask_option_changes_nothing():
+    table = table_of([fixed("Mine", 0.75, mask="train_valid"), fixed("Other", 0.25, mask="train")], ROW)
+    assert [row[0] for row in table.rows] == ["Mine", "Theirs", "Other"]
 
 
 # Names and files

@@ -17,7 +17,7 @@ from scipy import stats
 
 from recbole_sparse_elsa.__main__ import main
 from recbole_sparse_elsa.leaderboard import plots
-from recbole_sparse_elsa.leaderboard.read_results import mean_over_seeds, read_results
+from recbole_sparse_elsa.leaderboard.read_results import choose_metrics, mean_over_seeds, read_results
 from recbole_sparse_elsa.leaderboard.significance import compare, compare_with_baseline, holm, read_users
 from recbole_sparse_elsa.leaderboard.tables import in_latex, in_markdown, results_table, size_table
 from recbole_sparse_elsa.leaderboard.user_metrics import write_user_metrics
@@ -527,6 +527,25 @@ def test_what_has_no_values_of_users_or_no_baseline_is_said_in_a_line(capsys):
     run_tables("--baseline", "Baseline")
     printed = capsys.readouterr().out
     assert "No significance tests on other: nothing there can be compared with Baseline\n" in printed
+
+
+def test_without_metrics_asked_for_the_valid_metric_of_each_run_is_tested_and_shown(capsys):
+    write_users({"Atoy1": {"a": 0.5, "b": 0.25}, "Btoy1": {"a": 0.25, "b": 0.5}})
+    for name in "AB":
+        file = f"cells/{name}toy1/per_user.parquet"
+        pandas.read_parquet(file).rename(columns={"ndcg@100": "recall@20"}).to_parquet(file)
+    metrics = {"mrr": 0.5, "ndcg@100": 0.5, "recall@20": 0.375}
+    write_results([cell(name, metrics, valid_metric="Recall@20") for name in "AB"])
+    written = run_tables("--baseline", "B")
+    (row,) = csv.DictReader(open("out/significance.csv", encoding="utf-8"))
+    assert (row["metric"], row["method"]) == ("recall@20", "A")
+    assert "intervals-toy-recall@20.pdf" in written
+    # Runs that were chosen by several metrics: each of them that there is.
+    chosen = ["Recall@20", "MRR", "NDCG@5", "Recall@20"]
+    results, _ = read([cell(str(i), metrics, valid_metric=metric) for i, metric in enumerate(chosen)])
+    assert choose_metrics(results) == ["recall@20", "mrr"]
+    results, _ = read([cell("A", metrics, valid_metric="NDCG@5")])
+    assert choose_metrics(results) == ["ndcg@100"]
 
 
 def test_without_matplotlib_the_tables_are_written_and_a_line_says_how_to_get_plots(monkeypatch, capsys):

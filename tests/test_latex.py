@@ -17,6 +17,7 @@ from recbole_sparse_elsa.leaderboard.tables import results_table
 
 # The widths that the tables keep to, as the classes have them: \columnwidth of sigconf, \textwidth of llncs.
 COLUMN, TEXT = 241.1, 347.1
+LONG_NAME = "a-data-set_with-a-rather-long-name"
 STYLES = {"acmart": r"\documentclass[sigconf]{acmart}", "llncs": r"\documentclass[runningheads]{llncs}"}
 
 
@@ -55,7 +56,7 @@ def many_results(tmp_path_factory):
             for k in (128, 64, 32, 16):
                 values = {metric: v for metric, v in zip(metrics, generator.random(len(metrics)))}
                 values["averagepopularity@20"] *= 12345
-                cells.append(cell(label, values, f"k={k}", 8 * k, seed, "a-data-set_with-a-rather-long-name"))
+                cells.append(cell(label, values, f"k={k}", 8 * k, seed, LONG_NAME))
                 for row in cells[-1]:
                     row.update(protocol=protocol, data_checksum="0123456789abcdef" * 4, users="6022")
     with pytest.MonkeyPatch.context() as patch:
@@ -65,7 +66,8 @@ def many_results(tmp_path_factory):
         for cell_rows in cells:
             users = {f"u{i}": value for i, value in enumerate(generator.random(40))}
             write_users({cell_rows[0]["cell"]: users})
-        main(["tables", "results.csv", "--output", "out", "--baseline", "EASE"])
+        published = ["--published", f"{LONG_NAME}=gowalla-ngcf"]
+        main(["tables", "results.csv", "--output", "out", "--baseline", "EASE", *published])
         names = ("tables", "significance", "intervals")
         return {name: open(f"out/{name}.tex", encoding="utf-8").read() for name in names}
 
@@ -111,6 +113,7 @@ def width_of_cell(latex):
 
 
 def test_notes_are_words_and_checksums_options_and_versions_are_comments(many_results):
+    assert "measured and published" in many_results["tables"]
     for latex in many_results.values():
         shown = [line for line in latex.splitlines() if not line.startswith("%")]
         assert not [line for line in shown if re.search(r"[0-9a-f]{12}|textquotedbl|torch", line)]

@@ -5,6 +5,7 @@ import os
 import re
 
 import pytest
+import yaml
 from conftest import make_config, write_interactions
 from recbole.data import create_dataset
 from test_tables import cell, read, run_tables, write_results
@@ -18,6 +19,7 @@ from recbole_sparse_elsa.leaderboard.published_figures import (
     read_published,
     read_shipped,
 )
+from recbole_sparse_elsa.leaderboard.specification import read_specification
 
 COLUMNS = "dataset,method,metric,value,masked,source"
 FULL = "dataset,method,metric,value,bytes_per_item,masked,masked_interactions,test_interactions,test_users,source,note"
@@ -92,14 +94,15 @@ def test_measured_figures_of_a_shipped_split_are_ranked_among_its_published_ones
     rows = [[part.strip() for part in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + 14 + 1
     header, *rows = [row for row in rows if "---" not in row[0]]
-    ranked = ["Recall@20", "rank by Recall@20", "NDCG@20", "rank by NDCG@20"]
-    assert header == ["method", "figures", "bytes per item", *ranked]
+    assert header == ["method", "bytes per item", "Recall@20", "NDCG@20"]
     (mine,) = (row for row in rows if row[0] == "Mine")
-    # After BSPM-EM .1920 and SimpleX .1872; by NDCG .0933 after all 13 that have one.
-    assert mine == ["Mine", "measured", "258", "0.1865 ± 0.0007", "3", "0.0932 ± 0.0004", "14"]
-    assert [row[0] for row in rows[:4]] == ["BSPM-EM", "SimpleX", "Mine", "UltraGCN"]
-    assert [row[1] for row in rows].count("published") == 14
-    assert next(row[2] for row in rows if row[0] == "UltraGCN") == "256"
+    # After BSPM-EM .1920 and SimpleX .1872; by NDCG .0932 after all 13 that have one.
+    assert mine == ["Mine", "258", "0.1865 ± 0.0007 (3)", "0.0932 ± 0.0004 (14)"]
+    assert [row[0] for row in rows[:4]] == [
+        *("BSPM-EM (published)", "SimpleX (published)", "Mine", "UltraGCN (published)")
+    ]
+    assert sum(row[0].endswith(" (published)") for row in rows) == 14
+    assert next(row[1] for row in rows if row[0] == "UltraGCN (published)") == "256"
     assert "Not ranked among published figures: Split anew; its data were not split by the publisher's files." in table
     assert "Source of BSPM-EM, Turbo-CF: Papers with Code" in table
     assert "measured and published" in open("out/tables.tex", encoding="utf-8").read()
@@ -117,10 +120,10 @@ def test_equal_values_share_a_rank_and_sizes_are_told_where_they_are_known():
         *(ROW, "toy,Best,Recall@20,0.625,256,train,100,20,7,Other paper,tuned on the test data"),
     )
     assert cells_of(table) == [
-        ["Best", "published", "256", "**0.625**", "1"],
-        ["Mine", "measured", "64", "<ins>0.5000</ins>", "2"],
-        ["Theirs", "published", "–", "<ins>0.5</ins>", "2"],
-        ["Worse", "measured", "–", "0.2500", "4"],
+        ["Best (published)", "256", "**0.625** (1)"],
+        ["Mine", "64", "<ins>0.5000</ins> (2)"],
+        ["Theirs (published)", "–", "<ins>0.5</ins> (2)"],
+        ["Worse", "–", "0.2500 (4)"],
     ]
     assert "Source of Best: Other paper." in table.notes and "Best: tuned on the test data." in table.notes
 
@@ -144,13 +147,13 @@ def test_equal_values_share_a_rank_and_sizes_are_told_where_they_are_known():
 )
 def test_what_was_evaluated_otherwise_is_not_ranked_and_a_note_says_why(measured, reason):
     table = table_of([fixed("Mine", 0.75, **measured), fixed("Same", 0.25)], ROW)
-    assert [row[0] for row in table.rows] == ["Theirs", "Same"]
+    assert [row[0] for row in table.rows] == ["Theirs (published)", "Same"]
     assert f"Not ranked among published figures: Mine; {reason}." in table.notes
 
 
 def test_validation_data_cut_from_the_published_training_data_are_masked_with_it():
     table = table_of([fixed("Mine", 0.75, train=90, valid=10, mask="train_valid")], ROW)
-    assert [row[0] for row in table.rows] == ["Mine", "Theirs"]
+    assert [row[0] for row in table.rows] == ["Mine", "Theirs (published)"]
     # Where the published rows do not say how many: by the mask alone.
     unknown = "toy,Theirs,Recall@20,0.5,,train,,,,Paper,"
     assert len(table_of([fixed("Mine", 0.75, train=90, valid=10, mask="train_valid")], unknown).rows) == 1
@@ -159,12 +162,12 @@ def test_validation_data_cut_from_the_published_training_data_are_masked_with_it
 
 def test_results_of_one_seed_under_another_protocol_keep_all_of_a_method_from_being_ranked():
     table = table_of([fixed("Mine", 0.75, seed=1), fixed("Mine", 0.75, seed=2, users="8")], ROW)
-    assert [row[0] for row in table.rows] == ["Theirs"]
+    assert [row[0] for row in table.rows] == ["Theirs (published)"]
 
 
 def test_without_a_measured_metric_that_is_published_a_note_says_so():
     table = table_of([fixed("Mine", 0.75)], "toy,Theirs,MRR,0.5,,train,100,20,7,Paper,")
-    assert [row[0] for row in table.rows] == ["Theirs"]
+    assert [row[0] for row in table.rows] == ["Theirs (published)"]
     assert "No measured row has one of the published metrics: MRR." in table.notes
 
 
@@ -178,12 +181,12 @@ def test_the_wording_of_a_protocol_is_what_the_comparison_reads(working_folder):
     mine = cell("Mine", {"recall@20": 0.5}, benchmark_filename=["train", "valid", "test"], eval_args={"mode": "full"})
     mine[0].update(protocol=protocol, users="2")
     table = table_of([mine], "toy,Theirs,Recall@20,0.25,,train,14,6,2,Paper,")
-    assert [row[0] for row in table.rows] == ["Mine", "Theirs"]
+    assert [row[0] for row in table.rows] == ["Mine", "Theirs (published)"]
 
 
 def test_where_the_publishers_give_no_validation_data_the_mask_option_changes_nothing():
     table = table_of([fixed("Mine", 0.75, mask="train_valid"), fixed("Other", 0.25, mask="train")], ROW)
-    assert [row[0] for row in table.rows] == ["Mine", "Theirs", "Other"]
+    assert [row[0] for row in table.rows] == ["Mine", "Theirs (published)", "Other"]
 
 
 # Names and files
@@ -194,6 +197,47 @@ def test_a_data_set_of_another_name_is_named_by_the_user():
     write_published(ROW, columns=FULL)
     page = run_tables("--published", "my=data=toy", "--published-file", "own.csv")["tables.md"].decode()
     assert "## my=data: measured and published" in page and "Theirs" in page
+
+
+def write_leaderboard(**more):
+    """A leaderboard of one data set, toy, on fixed files, and its published figures in own.csv."""
+    pairs = [(f"u{u}", f"i{i}") for u in range(6) for i in range(5) if (u + i) % 3]
+    for kind, part in (("train", pairs[:10]), ("valid", pairs[10:14]), ("test", pairs[14:])):
+        os.makedirs("dataset/toy", exist_ok=True)
+        lines = ["user_id:token\titem_id:token", *map("\t".join, part)]
+        with open(f"dataset/toy/toy.{kind}.inter", "w", encoding="utf-8") as opened:
+            opened.write("\n".join(lines) + "\n")
+    options = {"benchmark_filename": ["train", "valid", "test"], "metrics": ["Recall"], "topk": [20], "epochs": 1}
+    content = {"datasets": ["toy"], "models": {"Pop": {"model": "Pop"}}, "options": options, **more}
+    content["options"]["valid_metric"] = "Recall@20"
+    with open("board.yaml", "w", encoding="utf-8") as opened:
+        yaml.safe_dump(content, opened)
+    write_published(f"toy,Theirs,Recall@20,0.125,,train,14,{len(pairs) - 14},,Paper,", columns=FULL)
+
+
+def test_a_leaderboard_file_names_the_published_figures_to_rank_with():
+    write_leaderboard(published="toy", published_file="own.csv")
+    main(["leaderboard", "board.yaml", "--output", "out"])
+    page = open("out/tables.md", encoding="utf-8").read()
+    table = page[page.index("## toy: measured and published") :]
+    assert re.search(r"\| +Pop \|", table) and "Theirs (published)" in table and "Not ranked" not in table
+
+
+@pytest.mark.parametrize(
+    "keys, error",
+    [
+        ({"published": "x"}, "published is 'x', but there are published figures of "),
+        ({"published": ["toy", "gowalla-ngcf"]}, "published is 'gowalla-ngcf', but the results are of toy"),
+        ({"published": 5}, "published is 5, but must be a name, or a list of names"),
+        ({"published": [5]}, "published is 5, but must be a name, or a list of names"),
+        ({"published_file": 5}, "published_file is 5, but must be a CSV file"),
+        ({"published_file": "none.csv"}, "none.csv cannot be read: No such file or directory"),
+    ],
+)
+def test_a_leaderboard_file_with_other_names_is_refused_before_anything_is_trained(keys, error):
+    write_leaderboard(**{"published_file": "own.csv", **keys})
+    with pytest.raises(OptionError, match=f"board.yaml: {error}"):
+        read_specification("board.yaml")
 
 
 def test_published_figures_are_not_shown_unless_they_are_asked_for():

@@ -244,7 +244,7 @@ def published_table(
     metrics = [
         metric for metric in dict.fromkeys(row.metric for row in published) if metric.lower() in spelled
     ] or list(dict.fromkeys(row.metric for row in published))
-    rows: list[tuple[str, str, str, dict[str, Value]]] = []
+    rows: list[tuple[str, str, dict[str, Value]]] = []
     for name, group in means.groupby("name", sort=False):
         if name in reasons:
             continue
@@ -254,32 +254,29 @@ def published_table(
             for row in group[group["metric"] == spelled.get(metric.lower())].itertuples()
         }
         if values:
-            rows.append((str(name), "measured", _bytes_in_words(group["bytes_per_item"].iloc[0]), values))
+            rows.append((str(name), _bytes_in_words(group["bytes_per_item"].iloc[0]), values))
     for method, source in dict.fromkeys((row.method, row.source) for row in published):
         of_method = [row for row in published if (row.method, row.source) == (method, source) and row.metric in metrics]
         values = {row.metric: Value(float(row.value), digits=_decimal_places(row.value)) for row in of_method}
         if values:
             sizes = {row.bytes_per_item for row in of_method if math.isfinite(row.bytes_per_item)}
             size = " or ".join(map(_bytes_in_words, sorted(sizes))) or "–"
-            rows.append((method, "published", size, values))
-    ranks = {}
+            rows.append((f"{method} (published)", size, values))
     for metric in metrics:
         smaller = smaller_is_better(metric)
         column = [values[metric] for *_, values in rows if metric in values]
         rank(column, smaller)
-        ranks[metric] = _places(column, smaller)
-    rows.sort(key=lambda row: [ranks[metric].get(_printed(row[3].get(metric)), math.inf) for metric in metrics])
-    cells: list[list[Any]] = []
-    for method, origin, size, values in rows:
-        cells.append([method, origin, size])
-        for metric in metrics:
-            cells[-1] += [values.get(metric, "–"), _place_in_words(ranks[metric].get(_printed(values.get(metric))))]
-    headings = ["method", "figures", "bytes per item"]
-    headings += [heading for metric in metrics for heading in (metric, f"rank by {metric}")]
+        places = _places(column, smaller)
+        for value in column:
+            value.place = places.get(_printed(value))
+    rows.sort(key=lambda row: [_place(row[-1].get(metric)) for metric in metrics])
+    cells = [[method, size, *(values.get(metric, "–") for metric in metrics)] for method, size, values in rows]
+    headings = ["method", "bytes per item", *metrics]
     notes = _notes(published, metrics, reasons, results)
-    every_note, paper_notes = how_measured(results)
+    ranked = results[~results["name"].isin(reasons)]
+    every_note, paper_notes = how_measured(ranked) if len(ranked) else ([], [])
     title = f"{dataset}: measured and published"
-    return Table(title, headings, cells, notes + every_note, notes + paper_notes, keys=2)
+    return Table(title, headings, cells, notes + every_note, notes + paper_notes)
 
 
 def _reasons_not_to_rank(results: pandas.DataFrame, published: Sequence[PublishedValue]) -> dict[str, str]:
@@ -342,9 +339,9 @@ def _decimal_places(number: str) -> int:
     return len(number.partition(".")[2])
 
 
-def _printed(value: Value | None) -> str:
+def _printed(value: Value) -> str:
     """A value as far as it is ranked: to the 4 decimal places of the tables."""
-    return f"{value.mean:.4f}" if value is not None and math.isfinite(value.mean) else ""
+    return f"{value.mean:.4f}" if math.isfinite(value.mean) else ""
 
 
 def _places(values: Sequence[Value], smaller: bool) -> dict[str, int]:
@@ -353,8 +350,8 @@ def _places(values: Sequence[Value], smaller: bool) -> dict[str, int]:
     return {text: 1 + printed.index(text) for text in printed}
 
 
-def _place_in_words(place: int | None) -> str:
-    return "–" if place is None else str(place)
+def _place(value: Value | None) -> float:
+    return math.inf if value is None or value.place is None else value.place
 
 
 def _notes(
@@ -364,12 +361,14 @@ def _notes(
     by_source: dict[str, dict[str, None]] = {}
     for row in shown_rows:
         by_source.setdefault(row.source, {})[row.method] = None
-    seeds = sorted(results["seed"].unique())
-    over = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds, mean ± standard deviation"
+    seeds = results.loc[~results["name"].isin(reasons), "seed"].unique()
+    over = {0: "nothing that may be ranked here", 1: "one seed"}.get(
+        len(seeds), f"{len(seeds)} seeds, mean ± standard deviation"
+    )
     notes = [
         f"Measured: {over}. Published: figures of the data set {published[0].dataset} as their sources give them; "
-        "whoever published them tuned them, on what data is theirs to say. Ranks are of values to 4 decimal places; "
-        "equal ones share a rank. Best bold, second underlined.",
+        "whoever published them tuned them, on what data is theirs to say. In brackets: the rank among "
+        "all, of values to 4 decimal places; equal ones share it. Best bold, second underlined.",
         "Bytes per item, of published figures only where a source tells them.",
     ]
     notes += [f"Source of {', '.join(methods)}: {source}." for source, methods in by_source.items()]

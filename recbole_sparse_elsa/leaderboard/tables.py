@@ -47,6 +47,8 @@ class Value:
         † or ‡ where it differs significantly, or "".
     digits : int
         Decimal places.
+    place : int or None
+        Its place among all values, 1 for the best; None where it is not shown.
     """
 
     mean: float
@@ -54,20 +56,25 @@ class Value:
     rank: str = ""
     mark: str = ""
     digits: int = 4
+    place: int | None = None
 
     def __str__(self) -> str:
         return f"{self.mean:.{self.digits}f}" + (f" ± {self.sd:.4f}" if math.isfinite(self.sd) else "")
 
+    def _after(self) -> str:
+        return "" if self.place is None else f" ({self.place})"
+
     def markdown(self) -> str:
-        """As Markdown: the best bold, the second underlined, then the mark."""
+        """As Markdown: the best bold, the second underlined, then the mark and the place."""
         # <ins> is underlined, and unlike <u> it is let through by GitHub.
-        return {"best": "**{}**", "second": "<ins>{}</ins>", "": "{}"}[self.rank].format(self) + self.mark
+        ranked = {"best": "**{}**", "second": "<ins>{}</ins>", "": "{}"}[self.rank].format(self)
+        return ranked + self.mark + self._after()
 
     def cell(self) -> Cell:
-        """As LaTeX: the best bold, the second underlined, then the mark."""
+        """As LaTeX: the best bold, the second underlined, then the mark and the place."""
         text = str(self).replace(" ", "")
         ranked = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}[self.rank] % in_latex(text)
-        return Cell(text + self.mark, ranked + _MARKS_IN_LATEX[self.mark])
+        return Cell(text + self.mark + self._after(), ranked + _MARKS_IN_LATEX[self.mark] + self._after())
 
 
 @dataclass

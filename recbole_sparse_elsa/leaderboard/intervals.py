@@ -127,7 +127,9 @@ def intervals_of_results(
         for metric in metrics:
             read = functools.partial(read_users, folder, metric=metric)
             cells = results[(results["dataset"] == dataset) & (results["metric"] == metric)]
-            for name, of_name in cells.groupby("name", sort=False):
+            groups = cells.groupby("name", sort=False)
+            what = f"Users of {dataset}, {paper_name(metric)}"
+            for name, of_name in tqdm(groups, desc=what, unit="method", delay=1, leave=False):
                 users = users_over_seeds([read(cell) for cell in of_name["cell"]])
                 row = {"dataset": dataset, "metric": metric, "method": name, "users": len(users)}
                 of_dataset.append({**row, "seeds": of_name["seed"].nunique(), "mean": users.mean()})

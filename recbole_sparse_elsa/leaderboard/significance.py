@@ -17,6 +17,7 @@ from typing import Any
 import numpy
 import pandas
 from scipy import stats
+from tqdm import tqdm
 
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.leaderboard.intervals import IN_WORDS, LEVEL, confidence_intervals, interval_in_words
@@ -124,15 +125,17 @@ def compare_with_baseline(
         for metric in metrics:
             table, read = [], functools.cache(functools.partial(read_users, folder, metric=metric))
             cells = results[(results["dataset"] == dataset) & (results["metric"] == metric)]
-            for method, other in _pairs(means[(means["dataset"] == dataset) & (means["metric"] == metric)], baseline):
+            pairs = list(_pairs(means[(means["dataset"] == dataset) & (means["metric"] == metric)], baseline))
+            what = f"Tests on {dataset}, {paper_name(metric)}"
+            for method, other in tqdm(pairs, desc=what, unit="comparison", delay=1, leave=False):
                 of_method, of_baseline = (
                     cells[(cells["label"] == row.label) & (cells["size"] == row.size)].set_index("seed")["cell"]
                     for row in (method, other)
                 )
-                pairs = _paired_users(of_method, of_baseline, read)
+                users = _paired_users(of_method, of_baseline, read)
                 table.append({"dataset": dataset, "metric": metric, "method": method.name, "baseline": other.name})
-                table[-1].update(_comparison(pairs, len(of_method.index.intersection(of_baseline.index)), metric))
-                differences.append(pairs["method"] - pairs["baseline"])
+                table[-1].update(_comparison(users, len(of_method.index.intersection(of_baseline.index)), metric))
+                differences.append(users["method"] - users["baseline"])
             for test in ("t_test", "wilcoxon"):
                 for row, corrected in zip(table, holm([row[f"{test}_p"] for row in table])):
                     row[f"{test}_holm_p"] = corrected

@@ -163,6 +163,12 @@ def test_a_table_of_too_many_rows_for_a_page_is_cut_into_parts_with_the_notes_un
     assert latex.count("Note.") == 1 and latex.index("Note.") > latex.index("part 3")
 
 
+def test_long_notes_leave_fewer_rows_on_their_page():
+    rows = [[Cell(f"method {i}"), Cell(str(i))] for i in range(30)]
+    latex = latex_table("T", ["method", "value"], rows, ["A note of some more words. " * 40])
+    assert [table.count(" & ") - 1 for _, table in floats(latex)] == [8, 22]
+
+
 @settings(max_examples=60)
 @given(
     st.lists(st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=60), min_size=1, max_size=5),

@@ -406,6 +406,21 @@ def test_accuracy_by_size_has_a_line_a_method():
     assert plots.width_ablation(means, "toy", "ndcg@100") is None
 
 
+def test_with_one_seed_there_are_no_error_bars():
+    _, means = read([sparse("A", k, 0.5) for k in (4, 8)])
+    axes = plots.accuracy_by_size(means, "toy", "ndcg@100")
+    assert not any(container.has_yerr for container in axes.containers) and axes.get_ylabel() == "NDCG@100"
+    _, means = read([sparse("A", k, 0.5, seed) for k in (4, 8) for seed in (1, 2)])
+    assert all(container.has_yerr for container in plots.accuracy_by_size(means, "toy", "ndcg@100").containers)
+
+
+def test_the_sizes_of_most_methods_are_ticks_where_labels_would_overlap():
+    sizes = {"A": (16, 32, 64, 128, 256), "B": (16, 32, 64, 125, 256), "C": (16, 32, 64, 128, 250)}
+    _, means = read([cell(m, {"mrr": 0.5}, f"{s} B", s) for m, of_method in sizes.items() for s in of_method])
+    axes = plots.accuracy_by_size(means, "toy", "mrr")
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["16", "32", "64", "128", "256"]
+
+
 def test_the_schedule_ablation_has_a_line_a_schedule():
     schedules = [(name, restart) for name in ("exponential", "linear", "stepwise") for restart in (True, False)]
     _, means = read(

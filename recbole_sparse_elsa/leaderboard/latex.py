@@ -20,8 +20,8 @@ _ROOM = {"table": 240.0, "table*": 346.0}
 _BETWEEN_COLUMNS = 6.0
 # No figure is wider, but for ones of more than 6 digits before the point, so that only names wrap.
 _NARROWEST_WRAPPED = 78.0
-# 40 lines, the caption and some notes stay on one page.
-_MOST_LINES = 40
+# Of a part, and of one with notes: so many stay on one page, with the caption and the headings.
+_MOST_LINES, _MOST_LINES_WITH_NOTES = 40, 46
 
 _SPECIAL = str.maketrans(
     {
@@ -119,6 +119,10 @@ class _Part:
     columns: list[int]
     widest: float
 
+    def lines_of(self, row: Sequence[Cell]) -> int:
+        """How many lines a row takes at most."""
+        return max(_lines_of_cell(row[column], self.widest) for column in self.columns)
+
 
 def latex_table(
     title: str, headings: Sequence[str], rows: Sequence[Sequence[Cell]], notes: Sequence[str], keys: int = 1
@@ -160,6 +164,7 @@ def latex_table(
         for part in _parts(shown[:keys], shown[keys:], widths)
         for lines in _pages(rows, part)
     ]
+    parts[-1:] = _with_room_for_notes(*parts[-1], notes)
     written = []
     for number, (part, lines) in enumerate(parts, start=1):
         caption = title + (f", part {number} of {len(parts)}" if len(parts) > 1 else "")
@@ -229,13 +234,26 @@ def _pages(rows: Sequence[Sequence[Cell]], part: _Part) -> Iterator[list[Sequenc
     page: list[Sequence[Cell]] = []
     lines = 0
     for row in rows:
-        of_row = max(_lines_of_cell(row[column], part.widest) for column in part.columns)
+        of_row = part.lines_of(row)
         if page and lines + of_row > _MOST_LINES:
             yield page
             page, lines = [], 0
         page.append(row)
         lines += of_row
     yield page
+
+
+def _with_room_for_notes(
+    part: _Part, rows: list[Sequence[Cell]], notes: Sequence[str]
+) -> list[tuple[_Part, list[Sequence[Cell]]]]:
+    """A part of a table, or two of which the second has few enough rows for the notes to stay on its page."""
+    # Words do not fill their lines.
+    room = 0.9 * _ROOM[part.environment]
+    lines = sum(1 + int(width_of(note) / room) for note in notes)
+    kept = len(rows)
+    while kept > 1 and lines + sum(map(part.lines_of, rows[-kept:])) > _MOST_LINES_WITH_NOTES:
+        kept -= 1
+    return [(part, rows)] if kept == len(rows) else [(part, rows[:-kept]), (part, rows[-kept:])]
 
 
 def _lines_of_cell(cell: Cell, width: float) -> int:

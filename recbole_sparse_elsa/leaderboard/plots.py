@@ -225,7 +225,7 @@ def _finished(
     axes.set_xlabel(size)
     # Bars, where there are any, are told of here: a figure in a paper has no footer.
     axes.set_ylabel(paper_name(metric) + (" (mean ± s.d. over seeds)" if points["sd"].notna().any() else ""))
-    axes.set_title(dataset, parse_math=False)
+    axes.set_title(textwrap.fill(dataset, _LONGEST_LINE - 15), parse_math=False)
     axes.grid(alpha=0.3)
     # A legend under the axes hides no point, however many lines there are.
     figure: Any = axes.figure
@@ -296,6 +296,6 @@ def _intervals(named: Sequence[tuple[str, float, float, float]], dataset: str, w
     figure: Any = axes.figure
     # Of the whole figure, since beside long names the axes are too short for it.
     figure.supxlabel(textwrap.fill(what, _LONGEST_LINE), fontsize=_STYLE["font.size"], parse_math=False)
-    figure.suptitle(dataset, fontsize=_STYLE["axes.titlesize"], parse_math=False)
+    figure.suptitle(textwrap.fill(dataset, _LONGEST_LINE - 15), fontsize=_STYLE["axes.titlesize"], parse_math=False)
     axes.grid(alpha=0.3, axis="x")
     return axes

@@ -27,7 +27,9 @@ _REQUIRED = ("dataset", "method", "metric", "value", "masked", "source")
 _OPTIONAL = ("bytes_per_item", "masked_interactions", "test_interactions", "test_users", "note")
 _MASKS = ("train", "train_valid")
 # Of these a value above 1 is a percentage, which would rank first.
-_UP_TO_ONE = {"recall", "ndcg", "precision", "f1", "hit", "mrr", "map", "auc", "gauc", "calibratedrecall"}
+_UP_TO_ONE = {
+    *("recall", "calibratedrecall", "precision", "f1", "f1ofmeans", "ndcg", "hit", "mrr", "map", "auc", "gauc"),
+}
 # How `describe_protocol` names a fixed file.
 _FIXED_FILE = re.compile(r"\.(train|valid|test)\.inter \(([\d,]+) lines")
 

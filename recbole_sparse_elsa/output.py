@@ -417,16 +417,34 @@ def new_axes() -> Axes:
     return Figure(figsize=(8, 5), layout="constrained").subplots()
 
 
-def save_figure(figure: Figure, file: str, footer: str) -> list[str]:
-    """Write ``file``.png and ``file``.svg with a small footer, and return these names.
+def save_figure(figure: Figure, file: str, footer: str = "") -> list[str]:
+    """Write ``file``.pdf, .svg and .png, and return these names.
 
+    Text stays text in the first two, so that it can be searched and edited. A figure without a footer keeps its size.
     The same figures make the same files: they hold neither a date nor random ids.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        The figure.
+    file : str
+        Name of the files, without the ending.
+    footer : str
+        Small text to stand under the figure.
     """
     from matplotlib import rc_context
 
-    figure.text(0.5, -0.02, footer, ha="center", va="top", fontsize=6, wrap=True, parse_math=False)
-    formats: dict[str, dict[str, Any]] = {"png": {"dpi": 150}, "svg": {"metadata": {"Date": None}}}
-    with rc_context({"svg.hashsalt": os.path.basename(file)}):
+    size: dict[str, Any] = {}
+    if footer:
+        figure.text(0.5, -0.02, footer, ha="center", va="top", fontsize=6, wrap=True, parse_math=False)
+        size = {"bbox_inches": "tight"}
+    formats: dict[str, dict[str, Any]] = {
+        "pdf": {"metadata": {"CreationDate": None}},
+        "svg": {"metadata": {"Date": None}},
+        "png": {"dpi": 150 if footer else 300},
+    }
+    text_as_text = {"pdf.fonttype": 42, "svg.fonttype": "none"}
+    with rc_context({"svg.hashsalt": os.path.basename(file), **text_as_text}):
         for name, options in formats.items():
-            write_file(f"{file}.{name}", partial(figure.savefig, format=name, bbox_inches="tight", **options))
+            write_file(f"{file}.{name}", partial(figure.savefig, format=name, **size, **options))
     return [f"{file}.{name}" for name in formats]

@@ -54,7 +54,9 @@ def step_output(tmp_path_factory):
 
 def test_step_writes_a_table_csv_files_and_a_plot(step_output):
     folder, result = step_output
-    assert sorted(os.listdir(folder)) == ["step.csv", "step.md", "step.png", "step.svg", "step_summary.csv"]
+    assert sorted(os.listdir(folder)) == [
+        *("step.csv", "step.md", "step.pdf", "step.png", "step.svg", "step_summary.csv")
+    ]
     assert (folder / "step.png").read_bytes().startswith(b"\x89PNG")
     table = [line for line in result.stdout.splitlines() if line.startswith("|")]
     assert len(table) == 2 + 4

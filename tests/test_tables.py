@@ -17,7 +17,7 @@ from scipy import stats
 
 from recbole_sparse_elsa.__main__ import main
 from recbole_sparse_elsa.leaderboard import plots
-from recbole_sparse_elsa.leaderboard.read_results import mean_over_seeds, read_results
+from recbole_sparse_elsa.leaderboard.read_results import choose_metrics, mean_over_seeds, read_results
 from recbole_sparse_elsa.leaderboard.significance import compare, compare_with_baseline, holm, read_users
 from recbole_sparse_elsa.leaderboard.tables import in_latex, in_markdown, results_table, size_table
 from recbole_sparse_elsa.leaderboard.user_metrics import write_user_metrics
@@ -90,7 +90,7 @@ def test_a_table_has_the_mean_and_standard_deviation_over_seeds_with_the_best_bo
     assert re.sub(" +", " ", results_table(results, means, "toy").markdown()) == (
         "## toy: test data\n"
         "\n"
-        "| method | size | bytes per item | ndcg@10 | giniindex@10 |\n"
+        "| method | size | bytes per item | NDCG@10 | GiniIndex@10 |\n"
         + re.search(r"\n(\|-.*\n)", results_table(results, means, "toy").markdown()).group(1)
         # Standard deviations of a sample: 0.2 / sqrt(2) and 0.1 / sqrt(2). A smaller Gini index is better.
         + "| A | k=4 | 32 | <ins>0.2000 ± 0.1414</ins> | 0.8000 ± 0.1414 |\n"
@@ -114,34 +114,29 @@ def test_latex_is_booktabs_with_everything_escaped():
             cell("C", {"ndcg@10": 0.25}, seed=2),
         ]
     )
-    quoted = r"\textquotedbl{}%s\textquotedbl{}"
-    split, held_out, users, mode, full = (quoted % s for s in ("split", "HU", r"test\_users", "mode", "full"))
     label = r"50\% of\_A \& \{B\} \#1 \textasciitilde{}\textasciicircum{}\textbackslash{} \$x\$"
     assert results_table(results, means, "toy").latex() == (
-        r"""\begin{table}[htbp]
+        r"""% toy: test data
+% Protocol: eval_args {"split": {"HU": {"test_users": 2}}, "mode": "full"}.
+% Data checksum: c0ffee.
+% Versions: python 3.11.7, torch 2.13.0, numpy 2.4.6, scipy 1.17.1, pandas 3.1.1, recbole 1.2.1, VERSION.
+\begin{table}[tbp]
 \centering
 \caption{toy: test data}
-\begin{tabular}{lrrr}
+\fontsize{8}{9.5}\selectfont\setlength{\tabcolsep}{3pt}
+\begin{tabular}{@{}lr@{}}
 \toprule
-method & size & bytes per item & ndcg@10 \\
+method & NDCG@10 \\
 \midrule
-LABEL & -- & -- & \textbf{0.5000 $\pm$ 0.0000} \\
-C & -- & -- & \underline{0.2500 $\pm$ 0.0000} \\
+LABEL & \textbf{0.5000$\pm$0.0000} \\
+C & \underline{0.2500$\pm$0.0000} \\
 \bottomrule
 \end{tabular}
-\par\smallskip\raggedright\footnotesize
+\par\smallskip\raggedright
 Test data, mean $\pm$ standard deviation over 2 seeds (1, 2). Best bold, second underlined.\par
-Protocol: eval\_args \{SPLIT: \{HELD_OUT: \{USERS: 2\}\}, MODE: FULL\}.\par
-Data checksum: c0ffee.\par
-Versions: python 3.11.7, torch 2.13.0, numpy 2.4.6, scipy 1.17.1, pandas 3.1.1, recbole 1.2.1, VERSION.\par
+Protocol: eval args split: HU: test users: 2, mode: full.\par
 \end{table}
-""".replace("LABEL", label)
-        .replace("SPLIT", split)
-        .replace("HELD_OUT", held_out)
-        .replace("USERS", users)
-        .replace("MODE", mode)
-        .replace("FULL", full)
-        .replace("VERSION", r"recbole\_sparse\_elsa 0.1.0")
+""".replace("LABEL", label).replace("VERSION", "recbole_sparse_elsa 0.1.0")
     )
 
 
@@ -397,11 +392,33 @@ def test_accuracy_by_size_has_a_line_a_method():
     axes = plots.accuracy_by_size(means, "toy", "ndcg@100")
     assert axes.get_xscale() == "log"
     assert lines_of(axes) == {"Sparse $ELSA": [[32, 0.25], [64, 0.5]], "_EASE": [[40000, 0.5]]}
-    assert [line.get_linestyle() for line in axes.get_lines()] == ["-", "None"]
+    # A method whose bytes are not known is a horizontal line.
+    assert [line.get_linestyle() for line in axes.get_lines()] == ["-", "None", "--"]
+    assert axes.get_lines()[2].get_ydata() == [0.5, 0.5]
     (legend,) = axes.figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["Sparse $ELSA", "_EASE"]
+    names = ["Sparse $ELSA", "_EASE", "BPR (size not known)"]
+    assert [text.get_text() for text in legend.get_texts()] == names
+    # Ticks are the sizes that were measured, bars are there since there are two seeds.
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["32", "64", "40,000"]
+    assert len(axes.get_xticks(minor=True)) == 0
+    assert axes.get_ylabel() == "NDCG@100 (mean ± s.d. over seeds)"
     assert plots.schedule_ablation(means, "toy", "ndcg@100") is None
     assert plots.width_ablation(means, "toy", "ndcg@100") is None
+
+
+def test_with_one_seed_there_are_no_error_bars():
+    _, means = read([sparse("A", k, 0.5) for k in (4, 8)])
+    axes = plots.accuracy_by_size(means, "toy", "ndcg@100")
+    assert not any(container.has_yerr for container in axes.containers) and axes.get_ylabel() == "NDCG@100"
+    _, means = read([sparse("A", k, 0.5, seed) for k in (4, 8) for seed in (1, 2)])
+    assert all(container.has_yerr for container in plots.accuracy_by_size(means, "toy", "ndcg@100").containers)
+
+
+def test_the_sizes_of_most_methods_are_ticks_where_labels_would_overlap():
+    sizes = {"A": (16, 32, 64, 128, 256), "B": (16, 32, 64, 125, 256), "C": (16, 32, 64, 128, 250)}
+    _, means = read([cell(m, {"mrr": 0.5}, f"{s} B", s) for m, of_method in sizes.items() for s in of_method])
+    axes = plots.accuracy_by_size(means, "toy", "mrr")
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["16", "32", "64", "128", "256"]
 
 
 def test_the_schedule_ablation_has_a_line_a_schedule():
@@ -467,11 +484,17 @@ def test_the_report_is_made_again_from_the_csv_alone(capsys):
     with open("results.csv", "a", newline="", encoding="utf-8") as opened:
         csv.DictWriter(opened, list(rows[0][0])).writerows(row for cell_rows in rows for row in cell_rows)
     plots_there = [
-        f"{name}-toy-ndcg@100.{ending}" for name in ("accuracy_by_size", "width_ablation") for ending in ("png", "svg")
+        f"{name}-toy-ndcg@100.{ending}"
+        for name in ("accuracy_by_size", "width_ablation")
+        for ending in ("pdf", "svg", "png")
     ]
     first = run_tables()
     assert list(first) == sorted([*plots_there, "tables.md", "tables.tex"])
-    assert first[plots_there[0]].startswith(b"\x89PNG") and b"<svg" in first[plots_there[1]]
+    pdf, svg, png = (first[name] for name in plots_there[:3])
+    assert png.startswith(b"\x89PNG") and b"<svg" in svg and pdf.startswith(b"%PDF")
+    # Text is text, in PDF in fonts of type 42; and the page is as wide as a column.
+    assert "NDCG@100" in re.sub("<[^>]*>", "", svg.decode()) and b"/Subtype /Type3" not in pdf and b"/FontFile2" in pdf
+    assert 3.3 * 72 < float(re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ", pdf).group(1)) <= 241.1
     printed = capsys.readouterr().out
     assert first["tables.md"].decode() in printed
     written = ", ".join(os.path.join("out", name) for name in ["tables.md", "tables.tex", *plots_there])
@@ -490,8 +513,12 @@ def test_with_a_baseline_and_the_metrics_of_users_there_are_significance_tables(
     assert [(row["method"], row["better"]) for row in rows][:2] == [("Better", "method"), ("Worse", "baseline")]
     (line,) = (line for line in text.splitlines() if line.startswith("|") and "Better" in line)
     assert f"{float(rows[0]['t_test_holm_p']):.2g}" in line
-    environments = re.findall(r"\\((?:begin|end)\{\w+\})", first["significance.tex"].decode())
-    assert environments == ["begin{table}", "begin{tabular}", "end{tabular}", "end{table}"]
+    environments = re.findall(r"\\((?:begin|end)\{\w+\*?\})", first["significance.tex"].decode())
+    # In two parts, of which the second fits a column.
+    assert environments == [
+        *("begin{table*}", "begin{tabular}", "end{tabular}", "end{table*}"),
+        *("begin{table}", "begin{tabular}", "end{tabular}", "end{table}"),
+    ]
 
     capsys.readouterr()
     shutil.rmtree("cells/Worsetoy1")
@@ -502,7 +529,9 @@ def test_with_a_baseline_and_the_metrics_of_users_there_are_significance_tables(
     open("cells/Worsetoy1/per_user.parquet", "w").close()
     run_tables("--baseline", "Baseline", output="without")
     assert re.search(r"No significance tests: \S*Worsetoy1\S* cannot be read: ", capsys.readouterr().out)
-    assert without["tables.md"] == first["tables.md"]
+    # But for the marks of significance the other tables are the same.
+    unmarked = re.sub("[†‡ -]+|Marks: .*\n", "", first["tables.md"].decode())
+    assert unmarked == re.sub("[ -]+", "", without["tables.md"].decode())
 
 
 def test_what_has_no_values_of_users_or_no_baseline_is_said_in_a_line(capsys):
@@ -513,6 +542,25 @@ def test_what_has_no_values_of_users_or_no_baseline_is_said_in_a_line(capsys):
     run_tables("--baseline", "Baseline")
     printed = capsys.readouterr().out
     assert "No significance tests on other: nothing there can be compared with Baseline\n" in printed
+
+
+def test_without_metrics_asked_for_the_valid_metric_of_each_run_is_tested_and_shown(capsys):
+    write_users({"Atoy1": {"a": 0.5, "b": 0.25}, "Btoy1": {"a": 0.25, "b": 0.5}})
+    for name in "AB":
+        file = f"cells/{name}toy1/per_user.parquet"
+        pandas.read_parquet(file).rename(columns={"ndcg@100": "recall@20"}).to_parquet(file)
+    metrics = {"mrr": 0.5, "ndcg@100": 0.5, "recall@20": 0.375}
+    write_results([cell(name, metrics, valid_metric="Recall@20") for name in "AB"])
+    written = run_tables("--baseline", "B")
+    (row,) = csv.DictReader(open("out/significance.csv", encoding="utf-8"))
+    assert (row["metric"], row["method"]) == ("recall@20", "A")
+    assert "intervals-toy-recall@20.pdf" in written
+    # Runs that were chosen by several metrics: each of them that there is.
+    chosen = ["Recall@20", "MRR", "NDCG@5", "Recall@20"]
+    results, _ = read([cell(str(i), metrics, valid_metric=metric) for i, metric in enumerate(chosen)])
+    assert choose_metrics(results) == ["recall@20", "mrr"]
+    results, _ = read([cell("A", metrics, valid_metric="NDCG@5")])
+    assert choose_metrics(results) == ["ndcg@100"]
 
 
 def test_without_matplotlib_the_tables_are_written_and_a_line_says_how_to_get_plots(monkeypatch, capsys):

@@ -201,7 +201,7 @@ class StepBenchmark:
     seed: int = 2020
 
     def run(self) -> None:
-        """Measure the grid; write step.csv, step_summary.csv, step.md and, with matplotlib, step.png and step.svg.
+        """Measure the grid; write step.csv, step_summary.csv, step.md and, with matplotlib, step.pdf, .svg and .png.
 
         Raises
         ------

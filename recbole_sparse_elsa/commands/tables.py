@@ -17,11 +17,33 @@ def add_subcommand(subparsers: Any) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the tables and plots")
     parser.add_argument("--baseline", metavar="LABEL", help="label that the significance tests compare the others with")
     parser.add_argument(
-        "--metric", nargs="+", help="metrics of size tables, tests and plots (default: NDCG@100, or else the first)"
+        "--metric",
+        nargs="+",
+        help="metrics of size tables, tests, intervals and plots (default: the valid_metric of the leaderboard's file)",
+    )
+    parser.add_argument(
+        "--published",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="published figures to rank the measured ones with, by the name of their data set, such as gowalla-ngcf; "
+        "DATASET=gowalla-ngcf where yours is called otherwise",
+    )
+    parser.add_argument(
+        "--published-file",
+        metavar="FILE.csv",
+        help="published figures of your own, beside those of the package; the README has the columns",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Write what the options of ``sparse-elsa tables`` ask for; see `write_report`."""
-    write_report(options.results, options.output, options.baseline, options.metric)
+    write_report(
+        options.results,
+        options.output,
+        options.baseline,
+        options.metric,
+        options.published,
+        options.published_file,
+    )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas
-from recbole.evaluator.register import smaller_metrics
+from recbole.evaluator.register import metrics_dict, smaller_metrics
 
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.options import require_regular_file
@@ -115,7 +115,9 @@ def _whole_number(number: float) -> str:
 
 
 def choose_metrics(results: pandas.DataFrame, metrics: Sequence[str] | None = None) -> list[str]:
-    """The metrics asked for, as the results spell them; by default NDCG@100, or else the first metric of the results.
+    """The metrics asked for, as the results spell them; by default the ``valid_metric`` of each run.
+
+    Where the results do not have it, that is NDCG@100, or else their first metric.
 
     Raises
     ------
@@ -124,14 +126,24 @@ def choose_metrics(results: pandas.DataFrame, metrics: Sequence[str] | None = No
     """
     there = list(results["metric"].unique())
     if metrics is None:
-        return [next((metric for metric in there if metric.lower() == "ndcg@100"), there[0])]
-    chosen: list[str] = []
+        chosen_by = [str(config.get("valid_metric", "")).lower() for config in results["config"]]
+        chosen = [metric for metric in dict.fromkeys(chosen_by) if metric in map(str.lower, there)]
+        default = next((metric for metric in there if metric.lower() == "ndcg@100"), there[0])
+        metrics = chosen or [default]
+    found: list[str] = []
     for metric in dict.fromkeys(metrics):
-        found = [name for name in there if name.lower() == metric.lower()]
-        if not found:
+        spelled = [name for name in there if name.lower() == metric.lower()]
+        if not spelled:
             raise OptionError(f"metric is {metric!r}, but the results have {', '.join(there)}")
-        chosen += found
-    return chosen
+        found += [name for name in spelled if name not in found]
+    return found
+
+
+def paper_name(metric: str) -> str:
+    """A metric as papers write it, such as ``NDCG@10`` for ``ndcg@10``."""
+    name, at, k = metric.partition("@")
+    known = metrics_dict.get(name.lower())
+    return (known.__name__ if known else name) + at + k
 
 
 def smaller_is_better(metric: str) -> bool:

@@ -81,7 +81,10 @@ def _train_and_report(specification: Specification, folder: str, jobs: int, thre
                 progress.write(f"Failed: {cell}: {failure}")
     if _finished(cells, results):
         print(f"Metrics per user are in {folder_of_cells}")
-        write_report(results_csv, folder, specification.baseline)
+        datasets = {cell.dataset for cell, _ in _finished(cells, results)}
+        published = [name for dataset, name in specification.published.items() if dataset in datasets]
+        published_file = specification.published_file if published else None
+        write_report(results_csv, folder, specification.baseline, None, published, published_file)
     if failed:
         raise TrainingError(
             f"{len(failed)} of {len(results)} cells failed (see above); the same command trains them again, and only "

@@ -17,30 +17,34 @@ from typing import Any
 import numpy
 import pandas
 from scipy import stats
+from tqdm import tqdm
 
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.leaderboard.read_results import columns_of_equal_size, mean_over_seeds, smaller_is_better
-from recbole_sparse_elsa.leaderboard.tables import Table, provenance
-from recbole_sparse_elsa.leaderboard.user_metrics import read_user_metrics
+from recbole_sparse_elsa.leaderboard.intervals import IN_WORDS, LEVEL, confidence_intervals, interval_in_words
+from recbole_sparse_elsa.leaderboard.read_results import (
+    columns_of_equal_size,
+    mean_over_seeds,
+    paper_name,
+    smaller_is_better,
+)
+from recbole_sparse_elsa.leaderboard.tables import Table, provenance, provenance_in_words
+from recbole_sparse_elsa.leaderboard.user_values import read_users, users_over_seeds
 
 _EXPLANATION = (
     "Test data. Means are over users; difference: method minus baseline. Two-sided p-values of the paired t-test and "
     "the Wilcoxon signed-rank test on the users' differences; a user's folds and seeds are averaged first. Holm: "
-    "corrected over all comparisons of this table."
+    f"corrected over all comparisons of this table. {IN_WORDS}, and of a difference both methods' values of a user are "
+    "drawn together."
 )
 _HEADINGS = (
-    *("method", "baseline", "mean", "baseline's mean", "difference", "better"),
+    *("method", "baseline", "mean", "baseline's mean", "difference", f"{LEVEL:.0%} interval", "better"),
     *("t-test p", "t-test p, Holm", "Wilcoxon p", "Wilcoxon p, Holm", "users", "seeds"),
 )
 
 _COLUMNS = (
     *("dataset", "metric", "method", "baseline", "users", "seeds", "method_mean", "baseline_mean", "difference"),
-    *("better", "t_test_p", "t_test_holm_p", "wilcoxon_p", "wilcoxon_holm_p"),
+    *("difference_low", "difference_high", "better", "t_test_p", "t_test_holm_p", "wilcoxon_p", "wilcoxon_holm_p"),
 )
-
-
-class NoUserMetrics(Exception):
-    """Significance cannot be tested, since the metrics of single users are not at hand; the message says why."""
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -99,9 +103,10 @@ def compare_with_baseline(
     -------
     pandas.DataFrame
         A row per comparison, with columns ``dataset``, ``metric``, ``method`` and ``baseline`` (names with sizes),
-        ``users``, ``seeds`` (number), ``method_mean``, ``baseline_mean``, ``difference``, ``better`` (method, baseline
-        or neither), ``t_test_p``, ``t_test_holm_p``, ``wilcoxon_p`` and ``wilcoxon_holm_p``. Users with a value that is
-        not finite are left out.
+        ``users``, ``seeds`` (number), ``method_mean``, ``baseline_mean``, ``difference``, ``difference_low`` and
+        ``difference_high`` (its interval; see `confidence_intervals`), ``better`` (method, baseline or neither),
+        ``t_test_p``, ``t_test_holm_p``, ``wilcoxon_p`` and ``wilcoxon_holm_p``. Users with a value that is not finite
+        are left out.
 
     Raises
     ------
@@ -116,21 +121,27 @@ def compare_with_baseline(
     means = mean_over_seeds(results)
     comparisons = []
     for dataset in results["dataset"].unique():
+        of_dataset, differences = [], []
         for metric in metrics:
             table, read = [], functools.cache(functools.partial(read_users, folder, metric=metric))
             cells = results[(results["dataset"] == dataset) & (results["metric"] == metric)]
-            for method, other in _pairs(means[(means["dataset"] == dataset) & (means["metric"] == metric)], baseline):
+            pairs = list(_pairs(means[(means["dataset"] == dataset) & (means["metric"] == metric)], baseline))
+            what = f"Tests on {dataset}, {paper_name(metric)}"
+            for method, other in tqdm(pairs, desc=what, unit="comparison", delay=1, leave=False):
                 of_method, of_baseline = (
                     cells[(cells["label"] == row.label) & (cells["size"] == row.size)].set_index("seed")["cell"]
                     for row in (method, other)
                 )
-                pairs = _paired_users(of_method, of_baseline, read)
+                users = _paired_users(of_method, of_baseline, read)
                 table.append({"dataset": dataset, "metric": metric, "method": method.name, "baseline": other.name})
-                table[-1].update(_comparison(pairs, len(of_method.index.intersection(of_baseline.index)), metric))
+                table[-1].update(_comparison(users, len(of_method.index.intersection(of_baseline.index)), metric))
+                differences.append(users["method"] - users["baseline"])
             for test in ("t_test", "wilcoxon"):
                 for row, corrected in zip(table, holm([row[f"{test}_p"] for row in table])):
                     row[f"{test}_holm_p"] = corrected
-            comparisons += table
+            of_dataset += table
+        for row, (low, high) in zip(of_dataset, confidence_intervals(differences)):
+            comparisons.append({**row, "difference_low": low, "difference_high": high})
     return pandas.DataFrame(comparisons, columns=_COLUMNS)
 
 
@@ -156,32 +167,7 @@ def _paired_users(of_method, of_baseline, read):
         seeds.append(pandas.concat({"method": method, "baseline": other}, axis=1, join="inner"))
     if not seeds:
         return pandas.DataFrame({"method": [], "baseline": []})
-    pairs = pandas.concat(seeds)
-    return pairs[numpy.isfinite(pairs).all(axis=1)].groupby(level=0).mean()
-
-
-def read_users(folder: str | os.PathLike[str], cell: str, metric: str) -> pandas.Series:
-    """A cell's metric of each user, the mean over the user's folds, by user token.
-
-    Raises
-    ------
-    NoUserMetrics
-        The cell's file is missing or has no such metric, or pyarrow is not installed.
-    """
-    file = os.path.join(folder, "cells", cell, "per_user.parquet")
-    try:
-        users = read_user_metrics(file)
-    except ImportError:
-        raise NoUserMetrics('pyarrow is not installed; run: pip install "recbole_sparse_elsa[leaderboard]"') from None
-    except FileNotFoundError:
-        raise NoUserMetrics(f"{file} was not found") from None
-    except (OSError, ValueError) as error:
-        raise NoUserMetrics(f"{file} cannot be read: {' '.join(str(error).split())}") from None
-    if metric not in users:
-        raise NoUserMetrics(f"{file} has no {metric}")
-    # pandas would leave NaN out of a mean, and with it a fold that is harder or easier than others.
-    finite = numpy.isfinite(users[metric]).groupby(users["user"]).all()
-    return users.groupby("user")[metric].mean().where(finite)
+    return users_over_seeds(seeds)
 
 
 def _comparison(pairs, n_seeds, metric):
@@ -219,13 +205,15 @@ def significance_tables(comparisons: pandas.DataFrame, results: pandas.DataFrame
             better = {"method": row.method, "baseline": row.baseline, "neither": "–"}[row.better]
             p_values = (row.t_test_p, row.t_test_holm_p, row.wilcoxon_p, row.wilcoxon_holm_p)
             means = (f"{row.method_mean:.4f}", f"{row.baseline_mean:.4f}", f"{row.difference:+.4f}")
+            interval = interval_in_words(row.difference_low, row.difference_high, sign="+")
             tested = (f"{p:.2g}" for p in p_values)
-            rows.append([row.method, row.baseline, *means, better, *tested, f"{row.users:,}", str(row.seeds)])
+            rows.append([row.method, row.baseline, *means, interval, better, *tested, f"{row.users:,}", str(row.seeds)])
         of_table = results[(results["dataset"] == dataset) & (results["metric"] == metric)]
         notes = [_EXPLANATION + (" Smaller values are better." if smaller_is_better(metric) else "")]
         left_out = [name for name in of_table["name"].unique() if name not in {*group["method"], *group["baseline"]}]
         if left_out:
             notes.append(f"Not compared, since the baseline has no result of that size: {', '.join(left_out)}.")
-        title = f"{dataset}: {metric} of each user"
-        tables.append(Table(title, list(_HEADINGS), rows, notes + provenance(of_table)))
+        title = f"{dataset}: {paper_name(metric)} of each user"
+        paper_notes = notes + provenance_in_words(of_table)
+        tables.append(Table(title, list(_HEADINGS), rows, notes + provenance(of_table), paper_notes, keys=2))
     return tables

@@ -14,6 +14,7 @@ from recbole.config import Config
 
 import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import OptionError, UserError
+from recbole_sparse_elsa.leaderboard.published_figures import choose_published
 from recbole_sparse_elsa.options import reading_yaml, require_regular_file, require_whole_number, shown
 from recbole_sparse_elsa.plugin.policy_options import all_options, describe_unknown_option, known_options
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line
@@ -34,6 +35,7 @@ _NOT_HASHED = {
     *("log_wandb", "wandb_project", "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"),
     *("save_step", "resume", "single_spec", "local_rank"),
 }
+_PUBLISHED = ("published", "published_file")
 _ATOMIC_FILES = (".inter", ".item", ".user", ".kg", ".link", ".net")
 
 
@@ -91,10 +93,16 @@ class Specification:
         Label of the model with which significance tests compare the others.
     cells : list of Cell
         In the order of the file: data set, model, size, seed.
+    published : dict
+        From data sets to the names of the published figures that stand beside theirs; see `choose_published`.
+    published_file : str or None
+        A file of published figures beside those of the package.
     """
 
     baseline: str
     cells: list[Cell]
+    published: dict[str, str]
+    published_file: str | None
 
 
 def read_specification(file: str | os.PathLike[str]) -> Specification:
@@ -158,7 +166,7 @@ _Loader.add_implicit_resolver(
 
 
 def _specification(content):
-    _require_keys("", content, {"datasets", "models"}, {"data_path", "seeds", "options", "baseline"})
+    _require_keys("", content, {"datasets", "models"}, {"data_path", "seeds", "options", "baseline", *_PUBLISHED})
     data_path = os.path.abspath(_require("data_path", content.get("data_path", "dataset"), str, "a folder"))
     entries = _require_list("datasets", content["datasets"])
     datasets = [_dataset(f"datasets[{i}]", entry) for i, entry in enumerate(entries)]
@@ -176,7 +184,20 @@ def _specification(content):
     baseline = content.get("baseline")
     if baseline is not None and (not isinstance(baseline, str) or baseline not in models):
         raise OptionError(f"baseline is {shown(baseline)}, but must be one of the models: {', '.join(models)}")
-    return Specification(baseline, _plan(data_path, datasets, seeds, options, models))
+    published = _published(content, [dataset["name"] for dataset in datasets])
+    return Specification(baseline, _plan(data_path, datasets, seeds, options, models), *published)
+
+
+def _published(content, datasets):
+    """The names of published figures by data set, and the file that has some of them."""
+    names, file = content.get("published", []), content.get("published_file")
+    names = [names] if isinstance(names, str) else _require("published", names, list, "a name, or a list of names")
+    for name in names:
+        _require("published", name, str, "a name, or a list of names")
+    if file is not None:
+        _require("published_file", file, str, "a CSV file")
+    choose_published(names, datasets, file)
+    return {dataset: name for name in names for dataset in choose_published([name], datasets, file)}, file
 
 
 def _dataset(place, entry):

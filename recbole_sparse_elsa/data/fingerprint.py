@@ -61,6 +61,13 @@ class Fingerprint:
         """This fingerprint as plain data."""
         return asdict(self)
 
+    @classmethod
+    def of_saved(cls, saved: Mapping[str, Any]) -> "Fingerprint":
+        """The fingerprint that `saved` gave; raises CheckpointError for anything else."""
+        if not isinstance(saved, dict) or {name: type(value) for name, value in saved.items()} != _TYPES:
+            raise CheckpointError("the fingerprint of the data that a model was trained on is damaged")
+        return cls(**saved)
+
     def differences(self, other: "Fingerprint", interactions: bool = False) -> list[str]:
         """What ``other`` has otherwise, in words; empty if the data are the same.
 
@@ -87,6 +94,11 @@ class Fingerprint:
         return found
 
 
+_TYPES = dict.fromkeys(("n_users", "n_items", "n_interactions"), int) | dict.fromkeys(
+    ("users", "items", "interactions"), str
+)
+
+
 def require_same_data(
     saved: Mapping[str, Any] | None, present: Fingerprint, checkpoint: str, interactions: bool = False
 ) -> None:
@@ -105,7 +117,7 @@ def require_same_data(
     """
     if saved is None:
         return
-    differences = Fingerprint(**saved).differences(present, interactions)
+    differences = Fingerprint.of_saved(saved).differences(present, interactions)
     if differences:
         raise CheckpointError(
             f"{checkpoint} was trained on other data: it has {' and '.join(differences)}; give the data set as it was "

@@ -104,6 +104,11 @@ class PrunedEASE(TraditionalRecommender):
         """Mean size of a row of the weights in bytes; see `recbole_sparse_elsa.core.bytes_per_item`."""
         return bytes_per_item(self._nonzeros_per_item(), self.item_weights.shape[1])
 
+    def saved_bytes(self) -> int:
+        """Bytes of k weights an item, as they are saved."""
+        n_items = self.interactions.shape[1]
+        return 8 * min(self.k, n_items) * n_items
+
     def _nonzeros_per_item(self):
         n_items = self.item_weights.shape[0]
         # With nothing pruned this is EASE's dense matrix, whose diagonal of zeros is stored too.

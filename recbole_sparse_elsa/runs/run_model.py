@@ -40,7 +40,7 @@ def run(
     options : mapping, optional
         Options by name, which win over those of the files.
     resume : str, optional
-        Checkpoint of an interrupted run to go on from, with its model, data set and options.
+        File of an interrupted run to go on from, with its model, data set and options.
     nproc, world_size : int
         Processes on this machine, and on all machines.
     ip, port : str
@@ -66,6 +66,10 @@ def run(
     if resume is not None:
         config = read_checkpoint(resume, "cpu")["config"]
         saved = {name: value for name, value in config.external_config_dict.items() if name not in _OF_THE_PLACE}
+        # RecBole evaluates texts as Python. These it has evaluated before, or they are a stranger's.
+        saved = {name: repr(value) if isinstance(value, str) else value for name, value in saved.items()}
+        if "checkpoint_dir" in saved:
+            saved["checkpoint_dir"] = repr(os.path.dirname(resume) or os.curdir)
         config_dict = {**saved, **config_dict, "resume": resume}
         chosen = {name: config[name] for name in chosen}
     result = quick_start.run(

@@ -1,4 +1,4 @@
-"""Reading and writing RecBole's checkpoints: the only place where one is unpickled."""
+"""Reading and writing RecBole's checkpoints: the only place where one is unpickled. Model files are read alike."""
 
 import logging
 import os
@@ -9,6 +9,7 @@ import torch
 from recbole_sparse_elsa.errors import CheckpointError
 from recbole_sparse_elsa.options import require_regular_file
 from recbole_sparse_elsa.output import write_file
+from recbole_sparse_elsa.training.model_file import SUFFIX, is_model_file, read_model_file
 
 # What this process wrote it need not be warned of.
 _written_here: set[str] = set()
@@ -17,15 +18,16 @@ _written_here: set[str] = set()
 def read_checkpoint(
     path: str | os.PathLike[str], map_location: torch.device | str | None = None
 ) -> dict[str, Any]:
-    """Read a checkpoint that a RecBole trainer wrote.
+    """Read a checkpoint that a RecBole trainer wrote, or a model file.
 
     A checkpoint holds RecBole's Config, so it cannot be read with torch's ``weights_only``: reading it can run any
-    code that its writer put there.
+    code that its writer put there. A model file cannot run code, see `read_model_file`; what has its name, ending in
+    .safetensors, is never read as anything else.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The checkpoint file.
+        The checkpoint, or the model file.
     map_location : torch.device or str, optional
         Where the tensors go; by default to the device they were saved from.
 
@@ -39,6 +41,8 @@ def read_checkpoint(
     CheckpointError
         The file is missing, cannot be read, is cut off, or is not a RecBole checkpoint.
     """
+    if is_safe(path):
+        return read_model_file(path, map_location)
     if os.path.abspath(path) not in _written_here:
         logging.getLogger().info(
             f"Reading {path}: a checkpoint is a pickle, which can run code; it must be one you trust"
@@ -56,6 +60,11 @@ def read_checkpoint(
     if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= checkpoint.keys():
         raise CheckpointError(f"{path} is not a RecBole checkpoint: it has no config and state_dict")
     return checkpoint
+
+
+def is_safe(path: str | os.PathLike[str]) -> bool:
+    """Whether `read_checkpoint` reads a file as a model file, which cannot run code."""
+    return os.fspath(path).endswith(SUFFIX) or is_model_file(path)
 
 
 def write_checkpoint(state: dict[str, Any], path: str | os.PathLike[str]) -> None:

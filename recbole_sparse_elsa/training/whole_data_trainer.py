@@ -1,10 +1,29 @@
 """RecBole's Trainer for models that learn from all interactions at once."""
 
+from typing import Any
+
 from recbole.trainer import TraditionalTrainer
 
+from recbole_sparse_elsa.output import require_free_space
+from recbole_sparse_elsa.training.saving import SavesModelFiles
 
-class WholeDataTrainer(TraditionalTrainer):
+
+class WholeDataTrainer(SavesModelFiles, TraditionalTrainer):
     """Lets a `TraditionalRecommender` learn in the only epoch, instead of going through batches of interactions."""
+
+    def fit(
+        self, train_data: Any, valid_data: Any = None, verbose: bool = True, saved: bool = True, **kwargs: Any
+    ) -> Any:
+        """As `recbole.trainer.Trainer.fit`; what cannot be saved for want of space is refused before.
+
+        Raises
+        ------
+        OutputError
+            The disk has no room for the model.
+        """
+        if saved:
+            require_free_space(self.saved_model_file, 2 * self.model.saved_bytes())  # the checkpoint and the model file
+        return super().fit(train_data, valid_data, verbose, saved, **kwargs)
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         self.model.learn(show_progress)

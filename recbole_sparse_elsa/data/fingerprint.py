@@ -61,13 +61,6 @@ class Fingerprint:
         """This fingerprint as plain data."""
         return asdict(self)
 
-    @classmethod
-    def of_saved(cls, saved: Mapping[str, Any]) -> "Fingerprint":
-        """The fingerprint that `saved` gave; raises CheckpointError for anything else."""
-        if not isinstance(saved, dict) or {name: type(value) for name, value in saved.items()} != _TYPES:
-            raise CheckpointError("the fingerprint of the data that a model was trained on is damaged")
-        return cls(**saved)
-
     def differences(self, other: "Fingerprint", interactions: bool = False) -> list[str]:
         """What ``other`` has otherwise, in words; empty if the data are the same.
 
@@ -117,7 +110,9 @@ def require_same_data(
     """
     if saved is None:
         return
-    differences = Fingerprint.of_saved(saved).differences(present, interactions)
+    if not isinstance(saved, dict) or {name: type(value) for name, value in saved.items()} != _TYPES:
+        raise CheckpointError(f"{checkpoint} has a damaged fingerprint of the data that it was trained on")
+    differences = Fingerprint(**saved).differences(present, interactions)
     if differences:
         raise CheckpointError(
             f"{checkpoint} was trained on other data: it has {' and '.join(differences)}; give the data set as it was "

@@ -51,6 +51,7 @@ _TYPES = {
     **{f"{sign}int{bits}": f"{sign.upper() or 'I'}{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 _ENUMS = ("ModelType", "InputType", "EvaluatorType", "FeatureType", "FeatureSource", "KGDataLoaderState")
+_SCALARS = (str, bool, int, float, type(None))
 _REQUIRED = {"config", "state_dict", "other_parameter"}
 _EMBEDDING = "item_embedding."
 # Types, by which a layer's arrays are known; those that are there depend on its form.
@@ -240,7 +241,7 @@ def _packed(value: Any, name: str, arrays: dict[str, Any] | None) -> Any:
 
 
 def _type_of(array: Any) -> str:
-    return str(array.dtype).removeprefix("torch.")
+    return array.dtype.name if isinstance(array, np.ndarray) else str(array.dtype).removeprefix("torch.")
 
 
 def _in_order(arrays: Mapping[str, Any]) -> list[str]:
@@ -304,6 +305,9 @@ def _read_content(text: str, arrays: dict[str, torch.Tensor], map_location: Any)
     _require(all(map(torch.is_tensor, saved["state_dict"].values())), "state_dict holds something else than arrays")
     if saved["other_parameter"] is not None:
         _require_names(saved["other_parameter"], "other_parameter")
+        recipe = saved["other_parameter"].get("recipe", {})
+        _require_names(recipe, "recipe")
+        _require(all(isinstance(value, _SCALARS) for value in recipe.values()), "its recipe is made of something else")
     if "best_model_file" in saved:
         _require_progress(saved)
     if f"{_EMBEDDING}shape" in saved["state_dict"]:

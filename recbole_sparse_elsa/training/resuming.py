@@ -13,10 +13,16 @@ from torch import distributed
 
 from recbole_sparse_elsa.data.fingerprint import SAVED_AS, require_same_data
 from recbole_sparse_elsa.errors import CheckpointError, Interrupted
-from recbole_sparse_elsa.output import require_free_space, reserve_file
+from recbole_sparse_elsa.output import reserve_file
 from recbole_sparse_elsa.training.checkpoint import is_safe, read_checkpoint
 from recbole_sparse_elsa.training.model_file import SUFFIX, write_model_file
-from recbole_sparse_elsa.training.saving import SavesModelFiles, model_file_of, one_line_if_unusable, size_of_state
+from recbole_sparse_elsa.training.saving import (
+    SavesModelFiles,
+    model_file_of,
+    one_line_if_unusable,
+    require_savable,
+    size_of_state,
+)
 
 #: How the name of a file ends from which a run can be resumed.
 RESUME_SUFFIX = f"-resume{SUFFIX}"
@@ -200,7 +206,8 @@ class ResumingTrainer(SavesModelFiles, Trainer):
             if self._saves and self.config["local_rank"] == 0:
                 # Of the file to resume from, also that which replaces it.
                 n_files = 2 if self.config["save_step"] else 1
-                require_free_space(self.saved_model_file, n_files * size_of_state(self.model, n_moments=2))
+                n_bytes = n_files * size_of_state(self.model, n_moments=2)
+                require_savable(self.config, self.saved_model_file, n_bytes)
             yield
         except BaseException:
             self._reserved.close()

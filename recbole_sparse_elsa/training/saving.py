@@ -8,8 +8,9 @@ from typing import Any
 from recbole.utils import set_color
 
 from recbole_sparse_elsa.errors import CheckpointError, UserError
+from recbole_sparse_elsa.output import require_free_space
 from recbole_sparse_elsa.training.checkpoint import is_safe
-from recbole_sparse_elsa.training.model_file import SUFFIX, write_model_file
+from recbole_sparse_elsa.training.model_file import SUFFIX, require_plain_options, write_model_file
 
 
 class SavesModelFiles:
@@ -38,6 +39,20 @@ class SavesModelFiles:
         write_model_file(saved, file)
         if verbose:
             self.logger.info(set_color("The same without a pickle", "blue") + f": {file}")
+
+
+def require_savable(config: Any, checkpoint: str, n_bytes: int) -> None:
+    """Refuse before training what could not be saved after it.
+
+    Raises
+    ------
+    OptionError
+        An option is no plain data.
+    OutputError
+        There is no room for so many bytes where the checkpoint is going to be written.
+    """
+    require_plain_options(config)
+    require_free_space(checkpoint, n_bytes)
 
 
 def model_file_of(checkpoint: str) -> str:

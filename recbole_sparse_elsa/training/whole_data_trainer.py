@@ -4,8 +4,7 @@ from typing import Any
 
 from recbole.trainer import TraditionalTrainer
 
-from recbole_sparse_elsa.output import require_free_space
-from recbole_sparse_elsa.training.saving import SavesModelFiles
+from recbole_sparse_elsa.training.saving import SavesModelFiles, require_savable
 
 
 class WholeDataTrainer(SavesModelFiles, TraditionalTrainer):
@@ -14,15 +13,10 @@ class WholeDataTrainer(SavesModelFiles, TraditionalTrainer):
     def fit(
         self, train_data: Any, valid_data: Any = None, verbose: bool = True, saved: bool = True, **kwargs: Any
     ) -> Any:
-        """As `recbole.trainer.Trainer.fit`; what cannot be saved for want of space is refused before.
-
-        Raises
-        ------
-        OutputError
-            The disk has no room for the model.
-        """
+        """As `recbole.trainer.Trainer.fit`; what cannot be saved is refused before, see `require_savable`."""
         if saved:
-            require_free_space(self.saved_model_file, 2 * self.model.saved_bytes())  # the checkpoint and the model file
+            # The checkpoint and the model file.
+            require_savable(self.config, self.saved_model_file, 2 * self.model.saved_bytes())
         return super().fit(train_data, valid_data, verbose, saved, **kwargs)
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):

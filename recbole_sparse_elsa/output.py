@@ -78,16 +78,24 @@ def require_free_space(file: str | os.PathLike[str], n_bytes: int) -> None:
 def reserve_folder(folder: str | os.PathLike[str], option: str = "output") -> Iterator[None]:
     """Make the folder that an option names (see `open_output`), and keep it to this process for a while.
 
-    The lock is the system's, and dies with the process.
+    The lock is the system's, and dies with the process. A folder that was made here, and in which nothing was written
+    before an error, is removed.
 
     Raises
     ------
     OutputError
         It cannot be made or written to, or another process has it, which is named.
     """
+    is_new = not os.path.lexists(folder)
     open_output(folder, option)
-    with _locked(os.path.join(folder, ".sparse-elsa.lock"), f"{option}: {folder}"):
-        yield
+    try:
+        with _locked(os.path.join(folder, ".sparse-elsa.lock"), f"{option}: {folder}"):
+            yield
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):  # it is not empty
+                os.rmdir(folder)
+        raise
 
 
 @contextlib.contextmanager

@@ -20,9 +20,8 @@ import recbole_sparse_elsa
 from recbole_sparse_elsa.__main__ import main
 from recbole_sparse_elsa.errors import CheckpointError, OptionError, OutputError
 from recbole_sparse_elsa.runs import SavedRun
-from recbole_sparse_elsa.training import model_file
-from recbole_sparse_elsa.training.checkpoint import read_checkpoint
-from recbole_sparse_elsa.training.model_file import read_model_file, write_model_file
+from recbole_sparse_elsa.training.checkpoint import model_file, read_checkpoint
+from recbole_sparse_elsa.training.checkpoint.model_file import read_model_file, write_model_file
 
 MODELS = {
     "ELSA": {"embedding_size": 8, "epochs": 3},
@@ -119,7 +118,8 @@ def test_the_model_file_needs_less_than_the_pickle(saved):
 def test_values_of_every_kind_come_back_as_they_were(saved):
     values = {
         **{"a": None, "b": True, "c": -(2**70), "d": 0.1, "e": "é\ud800\n$x", "f": [1, (2, [3.5])], "g": ()},
-        **{"h": float("-inf"), "i": {0: {"x": 1}, (1, 2): 2}, "j": {"$tensor": 1}, "k": {}, "l": torch.device("cuda:1")},
+        **{"h": float("-inf"), "i": {0: {"x": 1}, (1, 2): 2}, "j": {"$tensor": 1}, "k": {}},
+        **{"l": torch.device("cuda:1")},
     }
     arrays = {
         "half": torch.tensor([[0.1, -2]], dtype=torch.bfloat16),
@@ -201,7 +201,7 @@ def test_a_pickle_with_the_name_of_a_model_file_is_not_read(saved):
     with open("evil.safetensors", "wb") as file:
         pickle.dump(Evil(), file)
     for call in (SavedRun, load_data_and_model, read_checkpoint, lambda file: recbole_sparse_elsa.run(resume=file)):
-        refused(lambda: call("evil.safetensors"), "evil.safetensors is no safetensors file")
+        refused(lambda call=call: call("evil.safetensors"), "evil.safetensors is no safetensors file")
     assert not os.path.exists("ran")
 
 

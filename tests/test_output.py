@@ -230,7 +230,7 @@ train.main("", sys.argv[1:])
     "limit, said",
     [
         (100, "OutputError: log: log cannot be written to: File too large\n"),
-        (5000, "OutputError: saved/SparseELSA-.*-resume.pth cannot be written: File too large\n"),
+        (5000, "OutputError: saved/SparseELSA-.*-resume.safetensors cannot be written: File too large\n"),
     ],
 )
 def test_a_run_under_a_limit_on_the_size_of_files_ends_in_one_line(limit, said, checkerboard):
@@ -238,7 +238,7 @@ def test_a_run_under_a_limit_on_the_size_of_files_ends_in_one_line(limit, said, 
     command = [sys.executable, "-c", RUN_LIMITED, str(limit), *options, "--show_progress=False", "--state=ERROR"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert ended.returncode == 1 and re.fullmatch(said, ended.stderr)
-    assert not any(name.endswith((".pth", ".tmp")) for name in os.listdir("saved" if os.path.isdir("saved") else "."))
+    assert not any(name.endswith((".pth", ".safetensors", ".tmp")) for name in os.listdir("saved" if os.path.isdir("saved") else "."))
 
 
 def test_a_log_that_cannot_be_written_any_more_is_said_once(checkerboard, root_logger, capsys):

@@ -13,7 +13,7 @@ import numpy as np
 
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.index import SparseIndex
-from recbole_sparse_elsa.training.model_file import is_model_file
+from recbole_sparse_elsa.training.checkpoint.model_file import is_model_file
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from recbole_sparse_elsa.data.fingerprint import SAVED_AS, require_same_data
 from recbole_sparse_elsa.errors import CheckpointError, Interrupted
 from recbole_sparse_elsa.output import reserve_file
 from recbole_sparse_elsa.training.checkpoint import is_safe, read_checkpoint
-from recbole_sparse_elsa.training.model_file import SUFFIX, write_model_file
+from recbole_sparse_elsa.training.checkpoint.model_file import SUFFIX, write_model_file
 from recbole_sparse_elsa.training.saving import (
     SavesModelFiles,
     model_file_of,

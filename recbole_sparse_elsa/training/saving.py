@@ -10,7 +10,7 @@ from recbole.utils import set_color
 from recbole_sparse_elsa.errors import CheckpointError, UserError
 from recbole_sparse_elsa.output import require_free_space
 from recbole_sparse_elsa.training.checkpoint import is_safe
-from recbole_sparse_elsa.training.model_file import SUFFIX, require_plain_options, write_model_file
+from recbole_sparse_elsa.training.checkpoint.model_file import SUFFIX, require_plain_options, write_model_file
 
 
 class SavesModelFiles:

@@ -1,15 +1,19 @@
 """Reading and writing RecBole's checkpoints: the only place where one is unpickled. Model files are read alike."""
 
+from __future__ import annotations
+
 import logging
 import os
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from recbole_sparse_elsa.errors import CheckpointError
 from recbole_sparse_elsa.options import require_regular_file
 from recbole_sparse_elsa.output import write_file
-from recbole_sparse_elsa.training.model_file import SUFFIX, is_model_file, read_model_file
+from recbole_sparse_elsa.training.checkpoint.model_file import SUFFIX, is_model_file, read_model_file
+
+# Torch is imported by what reads or writes a file: a command looks at the name and the beginning of one before.
+if TYPE_CHECKING:
+    import torch
 
 # What this process wrote it need not be warned of.
 _written_here: set[str] = set()
@@ -41,6 +45,8 @@ def read_checkpoint(
     CheckpointError
         The file is missing, cannot be read, is cut off, or is not a RecBole checkpoint.
     """
+    import torch
+
     if is_safe(path):
         return read_model_file(path, map_location)
     if os.path.abspath(path) not in _written_here:
@@ -82,5 +88,7 @@ def write_checkpoint(state: dict[str, Any], path: str | os.PathLike[str]) -> Non
     OutputError
         It cannot be written, for instance because the disk is full.
     """
+    import torch
+
     write_file(path, lambda opened: torch.save(state, opened, pickle_protocol=4))
     _written_here.add(os.path.abspath(path))

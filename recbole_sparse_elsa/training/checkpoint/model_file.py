@@ -30,7 +30,7 @@ from recbole_sparse_elsa.errors import CheckpointError, OptionError, reason_of
 from recbole_sparse_elsa.options import require_regular_file, shown
 from recbole_sparse_elsa.output import write_file
 
-# Torch and RecBole are imported by what reads or writes a file. A command asks `is_model_file` before it loads them.
+# Torch and RecBole are imported by what reads or writes a file, see the package.
 if TYPE_CHECKING:
     import torch
 

@@ -28,7 +28,7 @@ _BLOCK_SIZE = 2**22
 _BYTES_PER_BLOCK_ENTRY = 32
 # A weight that is kept: by row its place and value. By matrix it is chosen among all, with its place in the matrix
 # (int64), and then sorted into rows.
-_BYTES_PER_WEIGHT = {"row": 8, "matrix": 50}
+_BYTES_PER_WEIGHT = {"row": 8, "matrix": 52}
 
 
 class PrunedEASE(TraditionalRecommender):

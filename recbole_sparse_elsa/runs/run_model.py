@@ -38,7 +38,7 @@ def run(
     config_files : sequence of str
         YAML files with options; later ones win.
     options : mapping, optional
-        Options by name, which win over those of the files.
+        Options by name, which win over those of the files; also ``model`` and ``dataset``, where these are not given.
     resume : str, optional
         File of an interrupted run to go on from, with its model, data set and options.
     nproc, world_size : int
@@ -63,6 +63,7 @@ def run(
     for file in config_files:
         chosen.update(_model_and_dataset_of(file))
     config_dict = dict(options or {})
+    chosen.update({name: config_dict[name] for name in chosen if name in config_dict})
     if resume is not None:
         config = read_checkpoint(resume, "cpu")["config"]
         saved = {name: value for name, value in config.external_config_dict.items() if name not in _OF_THE_PLACE}

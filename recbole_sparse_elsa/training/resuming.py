@@ -270,10 +270,11 @@ def of_all_processes(value: Any, is_distributed: bool) -> list[Any]:
 
 
 def _require_moments(optimizer):
-    """Raise ValueError unless what an optimiser keeps of a parameter is of its shape, or a number."""
+    """Raise ValueError unless what an optimiser keeps of a parameter is of its kind, or a number from 0 on."""
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
-            if not torch.is_tensor(value) or value.shape not in (parameter.shape, ()):
+            fits = torch.is_tensor(value) and value.dtype == parameter.dtype
+            if not fits or not (value.shape == parameter.shape or (value.ndim == 0 and 0 <= value < 2**31)):
                 raise ValueError(f"{name} of the optimiser does not fit the item embeddings")
 
 

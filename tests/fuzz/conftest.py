@@ -20,7 +20,7 @@ class Attack:
         self.tries += 1
         try:
             yield
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, pytest.skip.Exception):
             raise
         except BaseException as error:  # also a panic of a library in Rust
             self.failures.append(f"{which}: {type(error).__name__}: {str(error)[:500]}")

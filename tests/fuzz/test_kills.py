@@ -5,7 +5,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,26 +16,15 @@ from safetensors.torch import load_file
 from . import trainings
 
 QUIET = {"show_progress": False, "state": "ERROR"}
-SMALL = {**QUIET, "embedding_size": 16, "k": 4, "train_batch_size": 16}
+SMALL = {**QUIET, "dataset": "ml-100k", "embedding_size": 16, "k": 4, "train_batch_size": 256}
 MODELS = {
     "SparseELSA": {"epochs": 30, "stage_epochs": 3, "start_k": 12, "input_dropout": 0.3},
     "SparseELSA with restarts": {"epochs": 30, "stage_epochs": 3, "start_k": None, "restart": True},
     "ELSASAE": {"epochs": 15, "code_size": 24, "autoencoder_epochs": 40},
     "FineTunedELSASAE": {"epochs": 20, "code_size": 24, "autoencoder_epochs": 20, "dense_epochs": 8},
 }
-# For each model, with -m slow; a normal run has two of the first.
-KILLS = 5
+KILLS = 5  # of each model
 LEADERBOARD_KILLS = 6
-
-
-def options_of(name, dataset):
-    batch = {"train_batch_size": 256} if dataset == "ml-100k" else {}
-    return {**SMALL, **MODELS[name], **batch, "model": name.partition(" ")[0], "dataset": dataset}
-
-
-def kill(process):
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
 
 
 def resume_file_in(folder):
@@ -45,13 +33,6 @@ def resume_file_in(folder):
     found = [name for name in names if name.endswith("-resume.safetensors")]
     assert len(found) <= 1
     return os.path.join("saved", found[0]) if found else None
-
-
-def prepared(folder):
-    os.makedirs(folder)
-    if os.path.isdir("dataset"):
-        shutil.copytree("dataset", os.path.join(folder, "dataset"))
-    return folder
 
 
 def until_it_can_go_on(process, folder):
@@ -68,7 +49,8 @@ def killed_until_it_ends(folder, options, seconds, rng):
         if rng.random() < 0.9:
             until_it_can_go_on(process, folder)
         process.join(rng.uniform(0, 0.9) * seconds)
-        kill(process)
+        process.kill()
+        process.join()
         resume = resume_file_in(folder)
         if resume is None:
             break  # too early, or too late: the same command begins again
@@ -78,25 +60,30 @@ def killed_until_it_ends(folder, options, seconds, rng):
     return done, resume is not None
 
 
-def attacked(attack, dataset, models, kills):
+@pytest.mark.slow
+def test_killed_trainings(attack):
     rng = random.Random(1)
     n_resumed = 0
-    with attack(f"trainings on {dataset} killed, and resumed with the same bits") as begun:
-        for name in models:
-            options = options_of(name, dataset)
-            folder = prepared(f"whole {name}")
+    with attack("trainings killed, and resumed with the same bits") as begun:
+        for name in MODELS:
+            options = {**SMALL, **MODELS[name], "model": name.partition(" ")[0]}
+            folder = f"whole {name}"
+            os.mkdir(folder)
             if not begun.tries:  # the first has to start the process that all are forked from
                 state_of(folder, trainings.finished(folder, options, os.path.abspath("done.json")))
                 shutil.rmtree(os.path.join(folder, "saved"))
             process = trainings.start(folder, options, os.path.abspath("done.json"))
             until_it_can_go_on(process, folder)
             start = time.monotonic()
-            whole = trainings.ended(process, os.path.abspath("done.json"))
+            while process.exitcode is None and resume_file_in(folder) is not None:
+                time.sleep(0.002)
             seconds = time.monotonic() - start
+            whole = trainings.ended(process, os.path.abspath("done.json"))
             expected = state_of(folder, whole)
-            for attempt in range(kills):
+            for attempt in range(KILLS):
                 with begun.one(f"{name}, kill {attempt}"):
-                    folder = prepared(f"killed {name} {attempt}")
+                    folder = f"killed {name} {attempt}"
+                    os.mkdir(folder)
                     done, is_resumed = killed_until_it_ends(folder, options, seconds, rng)
                     n_resumed += is_resumed
                     assert "result" in done, done
@@ -120,15 +107,6 @@ def state_of(folder, done):
     pickled = torch.load(file, weights_only=False)["state_dict"]
     assert arrays.keys() == pickled.keys() and all(torch.equal(arrays[key], pickled[key]) for key in arrays)
     return arrays
-
-
-@pytest.mark.slow
-def test_many_killed_trainings(attack):
-    attacked(attack, "ml-100k", MODELS, KILLS)
-
-
-def test_a_few_killed_trainings(attack, checkerboard):
-    attacked(attack, checkerboard, ["SparseELSA"], 2)
 
 
 BOARD = """

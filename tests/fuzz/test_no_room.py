@@ -65,7 +65,7 @@ def require_whole_files():
     if os.path.exists("an.index"):
         assert SparseIndex.load("an.index").n_items == 300
     if os.path.exists("segments.json"):
-        assert len(Segments.load("segments.json").item_tokens) == 300
+        assert len(Segments.load("segments.json").tree.item_tokens) == 300
     if os.path.exists("table.csv"):
         with open("table.csv") as file:
             assert len(file.readlines()) == 501

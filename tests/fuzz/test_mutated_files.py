@@ -1,5 +1,6 @@
 """Files of every kind, changed at random: each is read, or refused in one line. A failure prints the file's seed."""
 
+import hashlib
 import json
 import os
 import random
@@ -28,7 +29,7 @@ from recbole_sparse_elsa.training.checkpoint import model_file
 # By kind of file: how many are tried with -m slow, and in a normal run.
 TRIES = {"index": (50_000, 300), "segments": (20_000, 200), "result": (20_000, 200), "per_user": (5_000, 50)}
 TRIES |= {"leaderboard": (1_000, 20), "space": (20_000, 200), "atomic": (20_000, 200), "results": (5_000, 50)}
-TRIES |= {"model": (20_000, 200), "training": (5_000, 50)}
+TRIES |= {"model": (20_000, 200), "training": (5_000, 50), "sealed_index": (20_000, 200)}
 # The same of a model's or a training's content, with a checksum that is right: whoever means harm would see to that.
 SEALED_TRIES = {"model": (2_000, 15), "training": (1_000, 8)}
 # What finds more than random bytes.
@@ -42,6 +43,23 @@ def _rows():
 def _index():
     SparseIndex(_rows(), list("abcdef"), encoding="int4", popularity=range(6)).save("file")
     return lambda: SparseIndex.load("file")
+
+
+def _sealed_index():
+    SparseIndex(_rows(), list("abcdef"), popularity=range(6), item_scale=np.full(6, 0.5, np.float16)).save("file")
+
+    def use():
+        index = SparseIndex.load("file")
+        return index.recommend(index.item_tokens[:2].tolist(), 1, mask_history=False)
+
+    return use
+
+
+def _resealed(contents):
+    """The same with the checksum that it should have."""
+    start = contents.find(b'"sha256": "') + len(b'"sha256": "')
+    contents = contents[:start] + b"0" * 64 + contents[start + 64 :]
+    return contents[:start] + hashlib.sha256(contents).hexdigest().encode() + contents[start + 64 :]
 
 
 def _segments():
@@ -157,7 +175,8 @@ def attacked(attack, kind, tries):
     with attack(f"files changed at random: {kind}") as begun:
         for seed in range(tries):
             with open(name, "wb") as file:
-                file.write(mutated(original, random.Random(seed)))
+                contents = mutated(original, random.Random(seed))
+                file.write(_resealed(contents) if kind == "sealed_index" else contents)
             with begun.one(f"{kind}, seed {seed}"):
                 n_refused += is_refused(read)
     assert n_refused > tries // 10  # otherwise the changes are no attack

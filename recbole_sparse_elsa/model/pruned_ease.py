@@ -126,8 +126,8 @@ class PrunedEASE(TraditionalRecommender):
         needed, available = matrix + weights + blocks, available_memory()
         message = (
             f"{needed / 2**30:.2f} GiB: {matrix / 2**30:.2f} for a dense {n_items} x {n_items} matrix of "
-            f"{self.solver_dtype}, {weights / 2**30:.2f} to choose {self.k} weights of each item, {blocks / 2**30:.2f} to "
-            f"work in; {available / 2**30:.2f} GiB are available"
+            f"{self.solver_dtype}, {weights / 2**30:.2f} to choose {self.k} weights of each item, "
+            f"{blocks / 2**30:.2f} to work in; {available / 2**30:.2f} GiB are available"
         )
         if needed > available:
             raise TrainingError(f"PrunedEASE does not fit into memory; it needs {message}")

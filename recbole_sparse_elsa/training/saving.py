@@ -74,7 +74,7 @@ def one_line_if_unusable(file: str | os.PathLike[str]) -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, MemoryError):
+    except UserError:
         raise
     except Exception as error:
         if not is_safe(file):

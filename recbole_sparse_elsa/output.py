@@ -58,20 +58,44 @@ def open_output(folder: str | os.PathLike[str], option: str = "output") -> None:
         raise OutputError(f"{option}: {folder} cannot be written to: {reason_of(error)}") from None
 
 
+def require_free_space(file: str | os.PathLike[str], n_bytes: int) -> None:
+    """Raise OutputError if there is no room for so many bytes where a file is going to be written.
+
+    What is there already does not count: a file that is replaced stays until the new one is whole.
+    """
+    folder = os.path.dirname(os.path.abspath(file))
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:  # whoever writes will say so
+        return
+    if free < n_bytes:
+        raise OutputError(
+            f"{folder} has {free / 1e6:,.1f} MB free, but what is saved there needs at least {n_bytes / 1e6:,.1f} MB"
+        )
+
+
 @contextlib.contextmanager
 def reserve_folder(folder: str | os.PathLike[str], option: str = "output") -> Iterator[None]:
     """Make the folder that an option names (see `open_output`), and keep it to this process for a while.
 
-    The lock is the system's, and dies with the process.
+    The lock is the system's, and dies with the process. A folder that was made here, and in which nothing was written
+    before an error, is removed.
 
     Raises
     ------
     OutputError
         It cannot be made or written to, or another process has it, which is named.
     """
+    is_new = not os.path.lexists(folder)
     open_output(folder, option)
-    with _locked(os.path.join(folder, ".sparse-elsa.lock"), f"{option}: {folder}"):
-        yield
+    try:
+        with _locked(os.path.join(folder, ".sparse-elsa.lock"), f"{option}: {folder}"):
+            yield
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):  # it is not empty
+                os.rmdir(folder)
+        raise
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -98,6 +99,21 @@ def test_ease_that_does_not_fit_is_refused_before_the_matrix_is_made(random_data
     with pytest.raises(TrainingError, match="does not fit into memory; it needs .* GiB are available") as error:
         run.trainer.fit(run.train_data, run.valid_data)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("prune_by", ["row", "matrix"])
+def test_ease_takes_no_more_memory_than_it_states(prune_by, monkeypatch):
+    n_items, k = 600, 300
+    monkeypatch.setattr(pruned_ease, "_BLOCK_SIZE", 2**14)
+    rows = np.random.default_rng(0).random((n_items, n_items), dtype=np.float32)
+    tracemalloc.start()
+    try:
+        getattr(pruned_ease, f"_pruned_by_{prune_by}")(rows, k, False)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    stated = n_items * k * pruned_ease._BYTES_PER_WEIGHT[prune_by] + 2**14 * pruned_ease._BYTES_PER_BLOCK_ENTRY
+    assert 0.7 * stated < peak < 1.03 * stated
 
 
 def test_a_matrix_that_cannot_be_decomposed_is_refused_with_what_helps():

@@ -75,11 +75,11 @@ def test_a_killed_run_goes_on_with_its_own_options_and_ends_the_same(tmp_path):
         [sys.executable, SCRIPT, *options], cwd=tmp_path / "killed", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     saved = tmp_path / "killed" / "saved"
-    while process.poll() is None and not list(saved.glob("*-resume.pth")):
+    while process.poll() is None and not list(saved.glob("*-resume.safetensors")):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    (resume_file,) = saved.glob("*-resume.pth")
+    (resume_file,) = saved.glob("*-resume.safetensors")
 
     resumed = run_recbole(f"--resume={resume_file}", cwd=tmp_path / "killed")
     assert resumed.returncode == 0, resumed.stderr

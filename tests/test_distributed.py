@@ -94,8 +94,9 @@ def on_two(model, dataset, options, folder="two"):
 
 
 def checkpoint(folder):
-    """The best model of the only run that was in the folder, which has left nothing else there."""
-    (file,) = os.listdir(folder)
+    """The best model of the only run that was in the folder, which has left its model file, and nothing else there."""
+    file, model_file = sorted(os.listdir(folder))
+    assert model_file == file.replace(".pth", ".safetensors")
     return torch.load(os.path.join(folder, file), weights_only=False)
 
 
@@ -164,7 +165,7 @@ def test_a_killed_run_goes_on_with_the_same_weights(long_tailed):
     expected = on_two("SparseELSA", long_tailed, options, "whole")
     killed.communicate(timeout=120)
     assert killed.returncode != 0
-    (resume_file,) = [name for name in os.listdir("killed") if name.endswith("-resume.pth")]
+    (resume_file,) = [name for name in os.listdir("killed") if name.endswith("-resume.safetensors")]
     options = {**options, "resume": os.path.join("killed", resume_file)}
     assert on_two("SparseELSA", long_tailed, options, "killed") == expected
     state, whole = checkpoint("killed")["state_dict"], checkpoint("whole")["state_dict"]

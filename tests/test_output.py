@@ -204,6 +204,24 @@ def test_a_command_says_who_has_its_output(holder):
     assert os.listdir("mine") == ["mine.inter"]
 
 
+def test_a_benchmark_keeps_its_folder_to_itself(holder):
+    process = holder("reserve_folder", "mine", "elsewhere")
+    with pytest.raises(SystemExit, match=f"^OutputError: output: mine is in use by process {process.pid} on "):
+        main(["benchmark", "step", "--output", "mine"])
+
+
+def test_a_new_folder_goes_again_where_nothing_came_of_it():
+    with pytest.raises(SystemExit, match="^OptionError: users is 0"):
+        main(["benchmark", "step", "--users", "0", "--output", "new"])
+    os.mkdir("old")
+    with pytest.raises(ZeroDivisionError), output.reserve_folder("old"):
+        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError), output.reserve_folder("full"):
+        output.write_text("full/X", "text")
+        raise ZeroDivisionError
+    assert sorted(os.listdir()) == ["full", "old"] and os.listdir("full") == ["X"] and os.listdir("old") == []
+
+
 def test_a_data_set_has_a_name():
     open("ratings.csv", "w").write("userId,movieId,rating,timestamp\n1,2,3.0,4\n")
     with pytest.raises(SystemExit, match="^OptionError: output is /, which has no name; give a folder whose name"):
@@ -230,7 +248,7 @@ train.main("", sys.argv[1:])
     "limit, said",
     [
         (100, "OutputError: log: log cannot be written to: File too large\n"),
-        (5000, "OutputError: saved/SparseELSA-.*-resume.pth cannot be written: File too large\n"),
+        (5000, "OutputError: saved/SparseELSA-.*-resume.safetensors cannot be written: File too large\n"),
     ],
 )
 def test_a_run_under_a_limit_on_the_size_of_files_ends_in_one_line(limit, said, checkerboard):
@@ -238,7 +256,7 @@ def test_a_run_under_a_limit_on_the_size_of_files_ends_in_one_line(limit, said, 
     command = [sys.executable, "-c", RUN_LIMITED, str(limit), *options, "--show_progress=False", "--state=ERROR"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert ended.returncode == 1 and re.fullmatch(said, ended.stderr)
-    assert not any(name.endswith((".pth", ".tmp")) for name in os.listdir("saved" if os.path.isdir("saved") else "."))
+    assert not any(name.endswith((".pth", ".safetensors", ".tmp")) for name in os.listdir("saved" if os.path.isdir("saved") else "."))
 
 
 def test_a_log_that_cannot_be_written_any_more_is_said_once(checkerboard, root_logger, capsys):

@@ -8,6 +8,8 @@ import torch
 from conftest import features, make_config, write_interactions
 from recbole.data import create_dataset, data_preparation
 
+from recbole_sparse_elsa.errors import OutputError
+
 pytestmark = pytest.mark.usefixtures("root_logger")
 
 
@@ -70,3 +72,20 @@ def test_saved_data_loaders_are_used_where_nothing_changed(checkerboard):
     loaded, _, _ = recbole.data.load_split_dataloaders(again)
     assert torch.equal(loaded.dataset.inter_feat["item_id"], saved.dataset.inter_feat["item_id"])
     assert loaded.config is loaded.dataset.config is again
+
+
+def test_saved_data_that_find_no_room_end_in_one_line_and_leave_the_old_ones(checkerboard, monkeypatch):
+    create_dataset(make_config(checkerboard, save_dataset=True))
+    before = open(f"saved/{checkerboard}-Dataset.pth", "rb").read()
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pickle.dump", full)
+    for option in ("save_dataset", "save_dataloaders"):
+        config = make_config(checkerboard, train_batch_size=7, val_interval=None, **{option: True})
+        config["seed"] = 5
+        with pytest.raises(OutputError, match=r"saved/checkerboard-.*\.pth cannot be written: No space left on device"):
+            data_preparation(config, create_dataset(config))
+    assert os.listdir("saved") == [f"{checkerboard}-Dataset.pth"]
+    assert open(f"saved/{checkerboard}-Dataset.pth", "rb").read() == before

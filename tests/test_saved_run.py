@@ -128,6 +128,12 @@ def test_a_program_trains_loads_and_recommends(checkerboard):
     assert all(int(item[1:]) % 2 == 0 for item in items)
 
 
+def test_options_may_name_the_model_and_the_data_set(checkerboard):
+    options = {"show_progress": False, "state": "ERROR", "model": "UserKNN", "dataset": checkerboard}
+    saved = recbole_sparse_elsa.load(recbole_sparse_elsa.run(options=options)["saved_model_file"])
+    assert (saved.model_name, saved.dataset) == ("UserKNN", checkerboard)
+
+
 def test_a_run_on_two_processes_names_its_model_too(checkerboard):
     code = f"""
 import recbole_sparse_elsa

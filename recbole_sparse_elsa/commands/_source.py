@@ -1,4 +1,4 @@
-"""What segments, homepage and explore read: an index file, or a checkpoint with the data set it was trained on."""
+"""What the commands read: an index file, or a saved model with the data set it was trained on."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ import numpy as np
 
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.index import SparseIndex
+from recbole_sparse_elsa.training.checkpoint.model_file import is_model_file
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the index file or checkpoint, and ``--data_path``, to a parser."""
-    parser.add_argument("source", metavar="INDEX", help="index file, or checkpoint (.pth) of SparseELSA")
+    """Add the index file or saved model, and ``--data_path``, to a parser."""
+    parser.add_argument(
+        "source",
+        metavar="INDEX",
+        help="index file, or saved model: saved/….safetensors, or the .pth beside it, which must be one you trust",
+    )
     parser.add_argument(
         "--data_path", metavar="DIR", help="folder that holds the data set's (default: where it was in training)"
     )
@@ -67,35 +72,36 @@ class IndexFile:
     @property
     def dataset(self) -> NoReturn:
         """Raise OptionError: an index file knows no data set."""
-        raise OptionError(f"index file {self.path} knows no data set: give the checkpoint that it was made from")
+        raise OptionError(f"index file {self.path} knows no data set: give the model that it was made from")
 
     @property
     def histories(self) -> NoReturn:
         """Raise OptionError: an index file knows no users."""
-        raise OptionError(f"index file {self.path} knows no users: give the checkpoint that it was made from")
+        raise OptionError(f"index file {self.path} knows no users: give the model that it was made from")
 
     def history_of(self, user: str) -> NoReturn:
         """Raise OptionError: an index file knows no users."""
-        raise OptionError(f"user is {user}, but index file {self.path} knows no users: give items or a checkpoint")
+        raise OptionError(f"user is {user}, but index file {self.path} knows no users: give items or a saved model")
 
 
 def open_source(path: str, data_path: str | None = None) -> Source:
-    """An index file or a checkpoint, recognised by its content; torch and RecBole are loaded for a checkpoint only.
+    """An index file or a saved model, recognised by its content; torch and RecBole are loaded for a model only.
 
     Parameters
     ----------
     path : str
-        The file. A checkpoint is a pickle, and must be one you trust.
+        The file. A checkpoint (.pth) is a pickle, and must be one you trust.
     data_path : str, optional
-        Folder that holds the folder of a checkpoint's data set; by default where it was in training.
+        Folder that holds the folder of a model's data set; by default where it was in training.
 
     Raises
     ------
     IndexFileError, CheckpointError, DatasetError
-        The file, or the checkpoint's data set, cannot be read.
+        The file, or the model's data set, cannot be read.
     """
     # Torch writes checkpoints as zip archives, which no index file is.
-    if not path.endswith(".pth") and not (os.path.isfile(path) and zipfile.is_zipfile(path)):
+    is_saved_model = path.endswith(".pth") or is_model_file(path) or (os.path.isfile(path) and zipfile.is_zipfile(path))
+    if not is_saved_model:
         return IndexFile(path, SparseIndex.load(path))
     from recbole_sparse_elsa.runs import SavedRun
 

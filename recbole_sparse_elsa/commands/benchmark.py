@@ -6,6 +6,7 @@ import argparse
 import importlib
 from typing import Any
 
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.options import add_device_option, add_whole_number_options
 from recbole_sparse_elsa.segments.segment_catalogue import DEFAULT_RATIO
 
@@ -35,11 +36,13 @@ def run(options: argparse.Namespace) -> None:
     Raises
     ------
     OptionError
-        An option is not allowed.
+        An option is not allowed, or the folder cannot be written or is in use (OutputError).
     """
     parameters = {name: value for name, value in vars(options).items() if name not in ("run", "benchmark")}
     module = importlib.import_module(f"recbole_sparse_elsa.benchmark.{options.benchmark}")
-    getattr(module, f"{options.benchmark.capitalize()}Benchmark")(**parameters).run()
+    benchmark = getattr(module, f"{options.benchmark.capitalize()}Benchmark")(**parameters)
+    with output.reserve_folder(options.output):
+        benchmark.run()
 
 
 def _add_step(parser):

@@ -32,7 +32,7 @@ def add_subcommand(subparsers: Any) -> None:
     parser.add_argument(
         "checkpoint",
         metavar="CHECKPOINT",
-        help="file in saved/, of a model with sparse item embeddings; it must be one you trust",
+        help="saved/….safetensors of a model with sparse item embeddings, or the .pth beside it, if you trust it",
     )
     parser.add_argument(
         "--data_path", metavar="DIR", help="folder that holds the data set's (default: where it was in training)"

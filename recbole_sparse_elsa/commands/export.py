@@ -6,8 +6,9 @@ import argparse
 from typing import Any
 
 from recbole_sparse_elsa import output
+from recbole_sparse_elsa.commands._source import add_source_arguments, open_source
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.index import SparseIndex, export
+from recbole_sparse_elsa.index import export
 from recbole_sparse_elsa.options import require_whole_number
 
 
@@ -21,7 +22,7 @@ def add_subcommand(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("index", metavar="INDEX", help="index file")
+    add_source_arguments(parser)
     parser.add_argument("--to", choices=["parquet", "qdrant"], default="parquet", help="default: parquet")
     parser.add_argument("--output", metavar="FILE", help="Parquet file to write")
     parser.add_argument("--collection", help="name of Qdrant's collection; it is made if it does not exist")
@@ -36,8 +37,8 @@ def run(options: argparse.Namespace) -> None:
 
     Raises
     ------
-    IndexFileError
-        The index file cannot be used.
+    IndexFileError, CheckpointError, DatasetError
+        The file cannot be used.
     OptionError
         An option is missing or not allowed, a library is not installed, the file cannot be written or is in use
         (OutputError), or Qdrant refuses.
@@ -47,12 +48,12 @@ def run(options: argparse.Namespace) -> None:
         if options.output is None:
             raise OptionError("output is missing: give the Parquet file to write")
         with output.reserve_file(options.output):
-            export.write_parquet(SparseIndex.load(options.index), options.output)
+            export.write_parquet(open_source(options.source, options.data_path).index, options.output)
         print(f"Written: {options.output}")
         return
     if options.collection is None or (options.url is None) == (options.path is None):
         raise OptionError("to is qdrant, which needs collection, and either url (a server) or path (a folder)")
-    index = SparseIndex.load(options.index)
+    index = open_source(options.source, options.data_path).index
     client = export.open_qdrant(options.url, options.path)
     try:
         n_sent = export.fill_qdrant(index, client, options.collection, options.batch_size)

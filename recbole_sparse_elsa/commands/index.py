@@ -15,10 +15,14 @@ def add_subcommand(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "index",
         help="a retrieval index of a trained model",
-        description="Make a retrieval index of a checkpoint of a model with sparse item embeddings.",
+        description="Make a retrieval index of a saved model with sparse item embeddings.",
         allow_abbrev=False,
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="file in saved/; a pickle: it must be one you trust")
+    parser.add_argument(
+        "checkpoint",
+        metavar="MODEL",
+        help="saved/….safetensors, or the .pth beside it, which is a pickle, and must be one you trust",
+    )
     parser.add_argument("--output", required=True, metavar="FILE", help="index file to write")
     parser.add_argument(
         "--encoding", choices=list(VALUE_TYPES), default="float32", help="how values are held (default: float32)"

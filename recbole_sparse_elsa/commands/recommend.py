@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from recbole_sparse_elsa import output
-from recbole_sparse_elsa.index import Explanation, SparseIndex
+from recbole_sparse_elsa.commands._source import add_source_arguments, open_source
+from recbole_sparse_elsa.index import Explanation
 from recbole_sparse_elsa.options import read_tokens
 
 # Items of the history that a row of the table names as its reasons.
@@ -21,7 +22,7 @@ def add_subcommand(subparsers: Any) -> None:
         description="Print the best items for a user who is known by the items of a history.",
         allow_abbrev=False,
     )
-    parser.add_argument("index", metavar="INDEX", help="index file")
+    add_source_arguments(parser)
     parser.add_argument("items", nargs="+", metavar="ITEM", help="tokens of the items of the history")
     parser.add_argument("--n", type=int, default=10, help="number of items (default: 10)")
     parser.add_argument("--keep-history", action="store_true", help="items of the history may be recommended, too")
@@ -45,8 +46,8 @@ def run(options: argparse.Namespace) -> None:
 
     Raises
     ------
-    IndexFileError
-        The index file cannot be used.
+    IndexFileError, CheckpointError, DatasetError
+        The file cannot be used.
     OptionError
         See `SparseIndex.recommend`; or a file cannot be read or written.
     """
@@ -59,7 +60,7 @@ def _recommend(options: argparse.Namespace) -> None:
         None if file is None else read_tokens(name, file)
         for name, file in (("allow", options.allow), ("block", options.block))
     )
-    index = SparseIndex.load(options.index)
+    index = open_source(options.source, options.data_path).index
     found = index.recommend(
         options.items,
         options.n,

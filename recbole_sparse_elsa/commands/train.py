@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", "-m", help="name of a model (default: SparseELSA)")
     parser.add_argument("--dataset", "-d", help="name of a data set (default: ml-100k, which RecBole ships)")
     parser.add_argument("--config_files", help="YAML files with options, separated by spaces; later ones win")
-    parser.add_argument("--resume", help="checkpoint of an interrupted run to go on from, with its options")
+    parser.add_argument("--resume", help="file of an interrupted run to go on from, with its options")
     parser.add_argument("--nproc", type=int, default=1, help="processes on this machine")
     parser.add_argument("--ip", default="localhost", help="address of the first machine")
     parser.add_argument("--port", default="5678", help="port of the first machine")

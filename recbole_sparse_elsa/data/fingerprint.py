@@ -87,6 +87,11 @@ class Fingerprint:
         return found
 
 
+_TYPES = dict.fromkeys(("n_users", "n_items", "n_interactions"), int) | dict.fromkeys(
+    ("users", "items", "interactions"), str
+)
+
+
 def require_same_data(
     saved: Mapping[str, Any] | None, present: Fingerprint, checkpoint: str, interactions: bool = False
 ) -> None:
@@ -105,6 +110,8 @@ def require_same_data(
     """
     if saved is None:
         return
+    if not isinstance(saved, dict) or {name: type(value) for name, value in saved.items()} != _TYPES:
+        raise CheckpointError(f"{checkpoint} has a damaged fingerprint of the data that it was trained on")
     differences = Fingerprint(**saved).differences(present, interactions)
     if differences:
         raise CheckpointError(

@@ -26,6 +26,9 @@ from recbole_sparse_elsa.options import require_number, require_whole_number
 _BLOCK_SIZE = 2**22
 # A block, its magnitudes and places (pruning), or the sparse product that it is made from.
 _BYTES_PER_BLOCK_ENTRY = 32
+# A weight that is kept: by row its place and value. By matrix it is chosen among all, with its place in the matrix
+# (int64), and then sorted into rows.
+_BYTES_PER_WEIGHT = {"row": 8, "matrix": 52}
 
 
 class PrunedEASE(TraditionalRecommender):
@@ -104,6 +107,11 @@ class PrunedEASE(TraditionalRecommender):
         """Mean size of a row of the weights in bytes; see `recbole_sparse_elsa.core.bytes_per_item`."""
         return bytes_per_item(self._nonzeros_per_item(), self.item_weights.shape[1])
 
+    def saved_bytes(self) -> int:
+        """Bytes of k weights an item, as they are saved."""
+        n_items = self.interactions.shape[1]
+        return 8 * min(self.k, n_items) * n_items
+
     def _nonzeros_per_item(self):
         n_items = self.item_weights.shape[0]
         # With nothing pruned this is EASE's dense matrix, whose diagonal of zeros is stored too.
@@ -113,13 +121,13 @@ class PrunedEASE(TraditionalRecommender):
         """Log the memory that learning will take; raise TrainingError if it is not there."""
         n_items = self.interactions.shape[1]
         matrix = n_items**2 * self.solver_dtype.itemsize
-        weights = n_items * min(self.k, n_items) * 8
+        weights = n_items * min(self.k, n_items) * _BYTES_PER_WEIGHT[self.prune_by]
         blocks = max(_BLOCK_SIZE, n_items) * _BYTES_PER_BLOCK_ENTRY
         needed, available = matrix + weights + blocks, available_memory()
         message = (
             f"{needed / 2**30:.2f} GiB: {matrix / 2**30:.2f} for a dense {n_items} x {n_items} matrix of "
-            f"{self.solver_dtype}, {weights / 2**30:.2f} for {self.k} weights of each item, {blocks / 2**30:.2f} to "
-            f"work in; {available / 2**30:.2f} GiB are available"
+            f"{self.solver_dtype}, {weights / 2**30:.2f} to choose {self.k} weights of each item, "
+            f"{blocks / 2**30:.2f} to work in; {available / 2**30:.2f} GiB are available"
         )
         if needed > available:
             raise TrainingError(f"PrunedEASE does not fit into memory; it needs {message}")

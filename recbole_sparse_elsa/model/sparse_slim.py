@@ -126,6 +126,10 @@ class SparseSLIM(ItemEmbeddingRecommender):
         shares = popularity_shares(histories.users_of_items(), self.popularity_exponent)
         return {own: embeddings_of_regression(regression, self.k, own, shares) for own in own_weights}
 
+    def saved_bytes(self) -> int:
+        """Bytes of k non-zeros an item, as they are saved."""
+        return 8 * self.k * self.histories.n_items
+
     def recipe_in_words(self) -> str:
         """As of ItemEmbeddingRecommender."""
         return self.recipe.in_words(self.k)

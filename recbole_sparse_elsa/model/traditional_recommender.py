@@ -71,6 +71,11 @@ class TraditionalRecommender(GeneralRecommender):
         scores[:, 1:] = self.score(users)
         return torch.from_numpy(scores.reshape(-1)).to(self.device)
 
+    def saved_bytes(self) -> int:
+        """Bytes of what is learnt, or about as many as it is going to be."""
+        learnt = [getattr(self, name) for name in self.other_parameter_name]
+        return sum(array.nbytes for value in learnt for array in _arrays_of(value))
+
     def load_other_parameter(self, para: dict[str, Any] | None) -> None:
         """As in RecBole, but what is of another model or of other data is refused in one line (CheckpointError)."""
         if not isinstance(para, dict) or not set(self.other_parameter_name) <= set(para):
@@ -84,6 +89,10 @@ class TraditionalRecommender(GeneralRecommender):
                     ": it was trained on other data or with other options"
                 )
         super().load_other_parameter(para)
+
+
+def _arrays_of(value):
+    return (value.data, value.indices, value.indptr) if isinstance(value, csr_matrix) else (value,)
 
 
 def _binary_rows(matrix):

@@ -38,9 +38,9 @@ def run(
     config_files : sequence of str
         YAML files with options; later ones win.
     options : mapping, optional
-        Options by name, which win over those of the files.
+        Options by name, which win over those of the files; also ``model`` and ``dataset``, where these are not given.
     resume : str, optional
-        Checkpoint of an interrupted run to go on from, with its model, data set and options.
+        File of an interrupted run to go on from, with its model, data set and options.
     nproc, world_size : int
         Processes on this machine, and on all machines.
     ip, port : str
@@ -63,9 +63,14 @@ def run(
     for file in config_files:
         chosen.update(_model_and_dataset_of(file))
     config_dict = dict(options or {})
+    chosen.update({name: config_dict[name] for name in chosen if name in config_dict})
     if resume is not None:
         config = read_checkpoint(resume, "cpu")["config"]
         saved = {name: value for name, value in config.external_config_dict.items() if name not in _OF_THE_PLACE}
+        # RecBole evaluates texts as Python. These it has evaluated before, or they are a stranger's.
+        saved = {name: repr(value) if isinstance(value, str) else value for name, value in saved.items()}
+        if "checkpoint_dir" in saved:
+            saved["checkpoint_dir"] = repr(os.path.dirname(resume) or os.curdir)
         config_dict = {**saved, **config_dict, "resume": resume}
         chosen = {name: config[name] for name in chosen}
     result = quick_start.run(

@@ -1,4 +1,4 @@
-"""A saved run: a checkpoint and the data set that the model was trained on, each loaded once."""
+"""A saved run: a saved model and the data set that it was trained on, each loaded once."""
 
 import math
 import os
@@ -18,6 +18,7 @@ from recbole_sparse_elsa.model.recipe import Recipe
 from recbole_sparse_elsa.options import derived_config
 from recbole_sparse_elsa.runs.training_run import Data, create_model, filter_data, split_data
 from recbole_sparse_elsa.training.checkpoint import read_checkpoint
+from recbole_sparse_elsa.training.saving import model_file_of, one_line_if_unusable
 
 _INDEXED_MODELS = ("SparseELSA", "SparseSLIM", "ELSASAE", "FineTunedELSASAE")
 _EMBEDDING = "item_embedding."
@@ -26,12 +27,13 @@ _EMBEDDING = "item_embedding."
 class SavedRun:
     """What a training left: its model, its options, its data, and the item file of its data set.
 
-    The checkpoint is read when the object is made. All else is loaded when it is first asked for, and once.
+    The file is read when the object is made. All else is loaded when it is first asked for, and once.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The checkpoint that a RecBole trainer wrote. It is a pickle, and must be one you trust.
+        The model file (.safetensors) that a training of this package's models leaves, which cannot run code; or the
+        checkpoint (.pth) beside it, which is a pickle, and must be one you trust.
     data_path : str, optional
         Folder that holds the data set's folder; by default where the data set was when the model was trained.
 
@@ -45,14 +47,14 @@ class SavedRun:
     Raises
     ------
     CheckpointError
-        The file cannot be read or is not a checkpoint.
+        The file cannot be read, or is neither.
     """
 
     def __init__(self, path: str | os.PathLike[str], data_path: str | None = None) -> None:
         self.path = os.fspath(path)
         self._checkpoint = read_checkpoint(path, "cpu")
         if "best_model_file" in self._checkpoint:
-            best = os.path.join(os.path.dirname(self.path), self._checkpoint["best_model_file"])
+            best = os.path.join(os.path.dirname(self.path), model_file_of(self._checkpoint["best_model_file"]))
             raise CheckpointError(
                 f"checkpoint {self.path} is the state of a training that was not finished, not a model; go on with "
                 f"--resume={self.path}" + (f", or use its best model so far, {best}" if os.path.exists(best) else "")
@@ -76,7 +78,8 @@ class SavedRun:
     @property
     def recipe(self) -> Recipe:
         """How the model was made, of those with item embeddings."""
-        return Recipe.of_checkpoint(self._checkpoint)
+        with one_line_if_unusable(self.path):
+            return Recipe.of_checkpoint(self._checkpoint)
 
     @property
     def figures(self) -> dict[str, float]:
@@ -111,7 +114,8 @@ class SavedRun:
                 f"data set {self.dataset}, on which the model was trained, was not found in "
                 f"{self.config['data_path']}; give the folder that holds its folder as data_path"
             )
-        dataset = filter_data(self.config)
+        with one_line_if_unusable(self.path):
+            dataset = filter_data(self.config)
         # Splitting brings them into another order, and with held-out users gives the users other ids.
         fields = dataset.uid_field, dataset.iid_field
         self._pairs = [dataset.inter_feat[field].to_numpy(copy=True) for field in fields]
@@ -121,7 +125,9 @@ class SavedRun:
     @cached_property
     def data(self) -> Data:
         """The training, validation and test data, split as they were for the training."""
-        return split_data(self.config, self.filtered_dataset)
+        dataset = self.filtered_dataset
+        with one_line_if_unusable(self.path):
+            return split_data(self.config, dataset)
 
     @cached_property
     def model(self) -> Any:
@@ -132,9 +138,11 @@ class SavedRun:
         CheckpointError
             It does not fit the data.
         """
-        model = create_model(self.config, self.data.train_data)
-        model.load_state_dict(self._checkpoint["state_dict"])
-        model.load_other_parameter(self._checkpoint.get("other_parameter"))
+        train_data = self.data.train_data
+        with one_line_if_unusable(self.path):
+            model = create_model(self.config, train_data)
+            model.load_state_dict(self._checkpoint["state_dict"])
+            model.load_other_parameter(self._checkpoint.get("other_parameter"))
         return model
 
     @cached_property
@@ -167,6 +175,10 @@ class SavedRun:
         """
         item_embeddings = self._item_embeddings()
         dataset = self.data.train_data._dataset
+        with one_line_if_unusable(self.path):
+            return self._indexed(dataset, item_embeddings, encoding)
+
+    def _indexed(self, dataset, item_embeddings, encoding):
         n_items = dataset.item_num - 1  # the first stands for padding
         if n_items != item_embeddings.shape[0]:
             raise CheckpointError(
@@ -229,7 +241,7 @@ class SavedRun:
 
 
 def load(path: str | os.PathLike[str], data_path: str | None = None) -> SavedRun:
-    """Open a saved run: ``load("saved/SparseELSA-….pth").index.recommend(["50", "181"], 5)``.
+    """Open a saved run: ``load("saved/SparseELSA-….safetensors").index.recommend(["50", "181"], 5)``.
 
     Parameters
     ----------
@@ -239,7 +251,7 @@ def load(path: str | os.PathLike[str], data_path: str | None = None) -> SavedRun
     Raises
     ------
     CheckpointError
-        The file cannot be read or is not a checkpoint.
+        The file cannot be read, or is neither.
     """
     return SavedRun(path, data_path)
 

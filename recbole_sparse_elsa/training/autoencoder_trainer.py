@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from recbole_sparse_elsa.training.checkpoint import read_checkpoint
 from recbole_sparse_elsa.training.pruning_trainer import PruningTrainer
+from recbole_sparse_elsa.training.saving import model_file_of
 
 
 class _AutoencoderTrainer(PruningTrainer):
@@ -54,7 +55,8 @@ class AutoencoderTrainer(_AutoencoderTrainer):
         if self._saves:
             if self._is_distributed:
                 distributed.barrier()  # the process that writes the best model may still be at it
-            self.model.load_state_dict(read_checkpoint(self.saved_model_file, self.device)["state_dict"])
+            best = read_checkpoint(model_file_of(self.saved_model_file), self.device)
+            self.model.load_state_dict(best["state_dict"])
         # A run that was interrupted after its codes were saved has them already.
         if self.model.item_embedding.is_whole:
             autoencoder = self._fit_autoencoder(self.model.k)

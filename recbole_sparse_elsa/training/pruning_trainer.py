@@ -106,7 +106,7 @@ class PruningTrainer(ResumingTrainer):
         self._show_progress = show_progress
         if verbose:
             self.model.log_recipe()
-        with self._interruptible():
+        with self._interruptible(), self._reserving():
             result = super().fit(users, valid_data, verbose, saved, show_progress, callback_fn)
             result = self._complete(result, valid_data)
         self._is_finished = True

@@ -1,6 +1,8 @@
 """Data sets and data loaders that an earlier run saved: used only where this run's options would give the same."""
 
+import builtins
 import contextlib
+import importlib
 import logging
 import os
 import pickle
@@ -12,7 +14,8 @@ from typing import Any
 
 import torch
 
-from recbole_sparse_elsa.plugin.patching import replaces
+from recbole_sparse_elsa.output import write_file
+from recbole_sparse_elsa.plugin.patching import adjusts, overlay, replaces, source_of
 
 # Options that shape the data, but that RecBole does not compare with those of a saved data set.
 _OTHER_DATASET_OPTIONS = (
@@ -129,3 +132,47 @@ def check_saved_data_loaders(original: Callable[..., Any]) -> Callable[..., Any]
         return loaders
 
     return load_split_dataloaders
+
+
+class _Named:
+    """Stands for a file that is opened to be written anew: it is written when its contents are known."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def __enter__(self) -> "_Named":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def _open(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+    return _Named(file) if mode == "wb" else builtins.open(file, mode, *args, **kwargs)
+
+
+def _dump(value: Any, named: _Named) -> None:
+    write_file(named.file, lambda opened: pickle.dump(value, opened))
+
+
+_WRITERS = ("recbole.data.utils", "recbole.data.dataset.dataset")
+
+
+def _writes_over_the_old_file() -> bool:
+    return "pickle.dump(Serial" in source_of(importlib.import_module(_WRITERS[0]).save_split_dataloaders)
+
+
+@adjusts(
+    "recbole.data.utils.pickle",
+    kind="repair",
+    until="RecBole writes to a temporary file",
+    probe=_writes_over_the_old_file,
+)
+def write_saved_data_whole() -> None:
+    """Write saved data sets and data loaders whole or not at all, and say in one line why they cannot be written.
+
+    What a full disk or a killed run leaves half-written, every later run of the folder reads and fails at.
+    """
+    for module in _WRITERS:
+        overlay(f"{module}.pickle", dump=_dump)
+        vars(importlib.import_module(module))["open"] = _open

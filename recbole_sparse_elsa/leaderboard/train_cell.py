@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,14 +21,15 @@ from recbole.config import Config
 from recbole.utils import init_logger
 
 from recbole_sparse_elsa import output
+from recbole_sparse_elsa.errors import in_one_line
 from recbole_sparse_elsa.evaluation.per_user import evaluate_per_user
 from recbole_sparse_elsa.evaluation.protocol import DataCounts, describe_protocol, evaluated_users
+from recbole_sparse_elsa.leaderboard.parallel import FAILED
 from recbole_sparse_elsa.leaderboard.user_metrics import write_user_metrics
 from recbole_sparse_elsa.machine import environment
 from recbole_sparse_elsa.machine.memory import peak_memory
 from recbole_sparse_elsa.machine.processes import end_with
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, filter_data, split_data
-
 
 def train_cell(
     model: str, dataset: str, seed: int, options: Mapping[str, Any], data_path: str, folder: str
@@ -112,12 +114,20 @@ def _bytes_per_item(model):
 
 
 def main() -> None:
-    """Train the cell that the standard input describes; what goes wrong is printed with its traceback."""
+    """Train the cell that the standard input describes; what goes wrong is printed with its traceback, then in a line.
+
+    The line begins with ``FAILED``, by which it is found before whatever libraries print after it.
+    """
     task = json.load(sys.stdin)
     for pid in task["end_with"]:
         end_with(pid)
     torch.set_num_threads(task["threads"])
-    train_cell(**task["cell"])
+    try:
+        train_cell(**task["cell"])
+    except Exception as error:
+        traceback.print_exc()
+        print(f"{FAILED}{in_one_line(error)}", file=sys.stderr, flush=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from recbole.config import Config
 from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
-from recbole_sparse_elsa.errors import OptionError, TrainingError
+from recbole_sparse_elsa.errors import OptionError, TrainingError, in_one_line
 from recbole_sparse_elsa.leaderboard.specification import Cell
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, load_data
 from recbole_sparse_elsa.search.search_space import SearchSpace
@@ -228,7 +228,7 @@ def _record(study, trial, future, progress):
         study.tell(trial, statistics.mean(future.result()))
         progress.set_postfix_str(f"best {best_trials(study)[0].value:.4f}")
     else:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = in_one_line(error)
         if isinstance(error, BrokenProcessPool):
             reason = "a process of this search was killed, perhaps because memory ran out"
         trial.set_user_attr("error", reason)

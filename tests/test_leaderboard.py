@@ -319,7 +319,7 @@ COLUMNS = [
     *("data_checksum", "config_hash", "config", "cell"),
     *("device", "device_name", "threads"),
     *("python", "torch", "numpy", "recbole", "recbole_sparse_elsa", "scipy", "pandas"),
-    *("protocol", "recipe", "users"),
+    *("protocol", "recipe", "users", "refit_epochs"),
 ]
 NEEDS_TOO_MUCH = {"model": "ELSA", "options": {"embedding_size": 10**10, "epochs": 1}}
 

@@ -77,7 +77,8 @@ def evaluated_users(loader: Any) -> int:
 
 def _split(config):
     if config["benchmark_filename"] is not None:
-        return f"fixed files {', '.join(_fixed_file(config, name) for name in config['benchmark_filename'])}"
+        files = f"fixed files {', '.join(_fixed_file(config, name) for name in config['benchmark_filename'])}"
+        return "; ".join(filter(None, [files, _held_out(config)]))
     arguments = config["eval_args"]
     ((kind, value),) = arguments["split"].items()
     if kind == "HU":
@@ -87,6 +88,18 @@ def _split(config):
     of_whom = "each user's interactions" if group == "user" or kind in ("LS", "TS") else "all interactions together"
     how = {"RS": "split by ratio", "LS": "leave-one-out", "TS": "split at a point in time"}.get(kind, kind)
     return f"{of_whom} {order}, {how} {value}"
+
+
+def _held_out(config):
+    """What fixed files without validation data are chosen by."""
+    if len(config["benchmark_filename"]) != 2:
+        return ""
+    if not config["valid_share"]:
+        return "nothing is chosen on validation data, and all training items are trained on"
+    return (
+        f"{100 * config['valid_share']:g} % of each user's training items (at least one of two) are held out, by seed, to "
+        "choose the epoch on, and the model is then trained again on all training items for as many epochs"
+    )
 
 
 def _fixed_file(config, name):
@@ -114,6 +127,8 @@ def _candidates(config):
     split = config["eval_args"]["split"]
     if config["benchmark_filename"] is None and isinstance(split, dict) and "HU" in split:
         return f"{shown} are ranked, but for the items that the model sees of a held-out user"
+    if config["benchmark_filename"] is not None and len(config["benchmark_filename"]) == 2:
+        return f"{shown} are ranked, but for the user's training items"
     masked = "training" if config["test_mask"] == "train" else "training and validation"
     return f"{shown} are ranked, but for the user's training items in the validation and {masked} items in the test"
 

@@ -13,8 +13,9 @@ import yaml
 from recbole.config import Config
 
 import recbole_sparse_elsa
-from recbole_sparse_elsa.errors import OptionError, UserError
+from recbole_sparse_elsa.errors import DatasetError, OptionError, UserError
 from recbole_sparse_elsa.options import reading_yaml, require_regular_file, require_whole_number, shown
+from recbole_sparse_elsa.plugin.fixed_files import fixed_parts
 from recbole_sparse_elsa.plugin.policy_options import all_options, describe_unknown_option, known_options
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line
 
@@ -161,7 +162,7 @@ def _specification(content):
     _require_keys("", content, {"datasets", "models"}, {"data_path", "seeds", "options", "baseline"})
     data_path = os.path.abspath(_require("data_path", content.get("data_path", "dataset"), str, "a folder"))
     entries = _require_list("datasets", content["datasets"])
-    datasets = [_dataset(f"datasets[{i}]", entry) for i, entry in enumerate(entries)]
+    datasets = [_dataset(f"datasets[{i}]", entry, data_path) for i, entry in enumerate(entries)]
     _require_distinct("datasets", [dataset["name"] for dataset in datasets])
     seeds = _require_list("seeds", content["seeds"]) if "seeds" in content else _DEFAULT_SEEDS
     for seed in seeds:
@@ -179,11 +180,11 @@ def _specification(content):
     return Specification(baseline, _plan(data_path, datasets, seeds, options, models))
 
 
-def _dataset(place, entry):
+def _dataset(place, entry, data_path):
     if isinstance(entry, str):
         entry = {"name": entry}
     _require(place, entry, dict, "the name of a data set, or a mapping with its name")
-    _require_keys(place, entry, {"name"}, {"config", "config_files"})
+    _require_keys(place, entry, {"name"}, {"config", "config_files", "split"})
     name = _require(f"{place}.name", entry["name"], str, "the name of a data set")
     options = {}
     for file in _require_list(f"{place}.config_files", entry["config_files"]) if "config_files" in entry else []:
@@ -191,7 +192,31 @@ def _dataset(place, entry):
         from_file = {key: value for key, value in read_yaml(file).items() if key not in ("model", "dataset")}
         options.update(_options(f"{place}.config_files: {file}", from_file))
     options.update(_options(f"{place}.config", entry.get("config")))
+    if "split" in entry:
+        options["benchmark_filename"] = _fixed_split(place, entry["split"], data_path, name, options)
     return {"place": place, "name": name, "options": options}
+
+
+def _fixed_split(place, split, data_path, name, options):
+    """The parts of the data set's files, in which it is split already."""
+    if split != "fixed":
+        raise OptionError(
+            f"{place}.split is {shown(split)}, but must be fixed, for the data set's own files; others are options of "
+            "RecBole, such as config: {eval_args: {split: {RS: [0.8, 0.1, 0.1]}}}"
+        )
+    if "benchmark_filename" in options:
+        raise OptionError(
+            f"{place} has split: fixed and benchmark_filename: {shown(options['benchmark_filename'])}, but only one of "
+            "them is allowed"
+        )
+    folder = os.path.join(data_path, name)
+    parts = fixed_parts(folder, name)
+    if parts is None:
+        raise DatasetError(
+            f"{place}.split is fixed, but {folder} does not have {name}.train.inter and {name}.test.inter (and, where "
+            f"there are validation data, {name}.valid.inter)"
+        )
+    return parts
 
 
 def _model(place, entry, datasets):

@@ -90,6 +90,7 @@ def _train_and_evaluate(config):
         "bytes_per_item": _bytes_per_item(trainer.model),
         "protocol": protocol,
         "recipe": trainer.model.recipe_in_words() if hasattr(trainer.model, "recipe_in_words") else "",
+        "refit_epochs": trainer.config["refit_epochs"],
         "valid_users": evaluated_users(data.valid_data),
         "test_users": evaluated_users(data.test_data),
         **environment.environment(config["device"]),

@@ -26,6 +26,7 @@ _UNLISTED = frozenset(
         *("NEG_ITEMS", "POS_ITEMS", "MASK_INDEX", "MASK_ITEM_SEQ", "CROP_ITEM_SEQ", "CROP_ITEM_SEQ_LEN"),
         *("INVERSE_ITEM_SEQ", "REORDER_ITEM_SEQ", "feature_num", "cin"),
         *("model", "dataset", "config_file", "config_files", "resume", "preset", "test_mask"),
+        *("valid_share", "refit_epochs"),
         *("nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank", "single_spec", "gpu_id"),
     )
 )

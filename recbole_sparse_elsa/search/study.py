@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -207,12 +208,11 @@ def _validation_metrics(cell, seeds, values, trial):
             config = Config(cell.model, cell.dataset, config_dict=copy.deepcopy({**cell.options, **values, **own}))
             data = load_data(config)
             trainer = create_trainer(config, data.train_data)
+            fit = functools.partial(type(trainer).fit, trainer)  # and not again on all data where some are held out
             after_epoch = stop_if_worse if seed == seeds[0] else None
             with contextlib.closing(trainer.tensorboard):
                 # It saves the best epoch (where all is thrown away), from which ELSASAE goes on.
-                metric, _ = trainer.fit(
-                    data.train_data, data.valid_data, show_progress=False, callback_fn=after_epoch
-                )
+                metric, _ = fit(data.train_data, data.valid_data, show_progress=False, callback_fn=after_epoch)
         if not math.isfinite(metric):
             raise TrainingError(f"the validation metric is {metric} with seed {seed}")
         metrics.append(float(metric))

@@ -27,7 +27,10 @@ _OTHER_DATASET_OPTIONS = (
     "token_num_threshold",
 )
 # The same for saved data loaders, whose batches are fixed when they are made.
-_LOADER_OPTIONS = ("train_batch_size", "eval_batch_size", "train_neg_sample_args", "shuffle", "worker")
+_LOADER_OPTIONS = (
+    *("train_batch_size", "eval_batch_size", "train_neg_sample_args", "shuffle", "worker"),
+    *("test_mask", "valid_share"),
+)
 
 
 def _changed_options(saved: Any, config: Any, names: Iterable[str]) -> list[str]:

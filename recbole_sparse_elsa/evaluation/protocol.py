@@ -97,8 +97,8 @@ def _held_out(config):
     if not config["valid_share"]:
         return "nothing is chosen on validation data, and all training items are trained on"
     return (
-        f"{100 * config['valid_share']:g} % of each user's training items (at least one of two) are held out, by seed, to "
-        "choose the epoch on, and the model is then trained again on all training items for as many epochs"
+        f"{100 * config['valid_share']:g} % of each user's training items (at least one of two) are held out, by seed, "
+        "to choose the epoch on, and the model is then trained again on all training items for as many epochs"
     )
 
 

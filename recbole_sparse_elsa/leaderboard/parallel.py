@@ -112,7 +112,7 @@ def _run_in_own_process(
         "end_with": [os.getpid(), *end_with],
         "threads": threads,
         "cell": {
-            "model": cell.model,
+            "model": cell.source,
             "dataset": cell.dataset,
             "seed": cell.seed,
             "options": cell.options,

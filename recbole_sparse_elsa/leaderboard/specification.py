@@ -15,6 +15,7 @@ from recbole.config import Config
 import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import DatasetError, OptionError, UserError
 from recbole_sparse_elsa.options import reading_yaml, require_regular_file, require_whole_number, shown
+from recbole_sparse_elsa.plugin import own_models
 from recbole_sparse_elsa.plugin.fixed_files import fixed_parts
 from recbole_sparse_elsa.plugin.policy_options import all_options, describe_unknown_option, known_options
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line
@@ -33,7 +34,7 @@ _SET_ELSEWHERE = {
 _NOT_HASHED = {
     *("seed", "data_path", "checkpoint_dir", "state", "show_progress", "device", "gpu_id", "use_gpu", "worker"),
     *("log_wandb", "wandb_project", "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"),
-    *("save_step", "resume", "single_spec", "local_rank"),
+    *("save_step", "resume", "single_spec", "local_rank", "own_model"),
 }
 _ATOMIC_FILES = (".inter", ".item", ".user", ".kg", ".link", ".net")
 
@@ -46,10 +47,13 @@ class Cell:
     ----------
     id : str
         Name of the cell's folder. It ends in a hash of what determines the figures: all options (defaults included, but
-        for paths, devices and logs), the seed, the data files, and the versions of RecBole and of this package. With
-        any other version of torch or numpy a finished cell stays finished; results.csv has their versions.
+        for paths, devices and logs), the code of a user's own model, the seed, the data files, and the versions of
+        RecBole and of this package. With any other version of torch or numpy a finished cell stays finished;
+        results.csv has their versions.
     label, model, dataset : str
         The label in tables, RecBole's name of the model, and the data set.
+    source : str
+        What RecBole is given as the model: its name, or the file and the class of a user's own.
     seed : int
         RecBole's seed.
     size : str
@@ -69,6 +73,7 @@ class Cell:
     id: str
     label: str
     model: str
+    source: str
     dataset: str
     seed: int
     size: str
@@ -223,6 +228,11 @@ def _model(place, entry, datasets):
     _require(place, entry, dict, "a mapping with a model, such as {model: EASE}")
     _require_keys(place, entry, {"model"}, {"options", "sizes", "datasets"})
     model = _require(f"{place}.model", entry["model"], str, "the name of a model")
+    if own_models.is_source(model):
+        try:
+            model = own_models.find(model).source  # as it is called from any folder
+        except UserError as error:
+            raise type(error)(f"{place}: {error}") from None
     sizes = _sizes(f"{place}.sizes", entry["sizes"]) if "sizes" in entry else {"": {}}
     on_datasets = _require(f"{place}.datasets", entry.get("datasets") or {}, dict, "a mapping of data sets to options")
     for name in on_datasets:
@@ -320,6 +330,7 @@ def _cell(label, config, seed, size, options, data_path, data_checksum):
         id=f"{model}-{dataset}-{seed}-{cell_hash[:12]}",
         label=label,
         model=model,
+        source=config["own_model"] or model,
         dataset=dataset,
         seed=seed,
         size=size,

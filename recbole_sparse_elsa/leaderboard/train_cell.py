@@ -29,7 +29,9 @@ from recbole_sparse_elsa.leaderboard.user_metrics import write_user_metrics
 from recbole_sparse_elsa.machine import environment
 from recbole_sparse_elsa.machine.memory import peak_memory
 from recbole_sparse_elsa.machine.processes import end_with
+from recbole_sparse_elsa.plugin import own_models
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, filter_data, split_data
+
 
 def train_cell(
     model: str, dataset: str, seed: int, options: Mapping[str, Any], data_path: str, folder: str
@@ -39,7 +41,7 @@ def train_cell(
     Parameters
     ----------
     model, dataset : str
-        RecBole's name of the model, and the data set.
+        RecBole's name of the model, or the file and the class of a user's own, and the data set.
     seed : int
         RecBole's seed.
     options : dict
@@ -89,7 +91,7 @@ def _train_and_evaluate(config):
         "peak_memory_bytes": peak_memory(config["device"]),
         "bytes_per_item": _bytes_per_item(trainer.model),
         "protocol": protocol,
-        "recipe": trainer.model.recipe_in_words() if hasattr(trainer.model, "recipe_in_words") else "",
+        "recipe": _recipe(trainer.model),
         "refit_epochs": trainer.config["refit_epochs"],
         "valid_users": evaluated_users(data.valid_data),
         "test_users": evaluated_users(data.test_data),
@@ -103,6 +105,14 @@ def _train_and_evaluate(config):
 def _wait_for(device):
     if device.type == "cuda":
         torch.cuda.synchronize()
+
+
+def _recipe(model):
+    """How a model was made, or what it is if it is a user's own."""
+    if hasattr(model, "recipe_in_words"):
+        return model.recipe_in_words()
+    own = own_models.registered(type(model).__name__)
+    return "" if own is None else own_models.in_words(own)
 
 
 def _bytes_per_item(model):

@@ -20,7 +20,8 @@ def fixed_parts(folder: str, name: str) -> list[str] | None:
     list of str or None
         ``[train, valid, test]`` or ``[train, test]``, of the files NAME.train.inter and so on.
     """
-    parts = [part for part in ("train", "valid", "test") if os.path.isfile(os.path.join(folder, f"{name}.{part}.inter"))]
+    files = {part: os.path.join(folder, f"{name}.{part}.inter") for part in ("train", "valid", "test")}
+    parts = [part for part, file in files.items() if os.path.isfile(file)]
     return parts if {"train", "test"} <= set(parts) else None
 
 

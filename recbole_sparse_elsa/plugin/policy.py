@@ -190,6 +190,8 @@ def refuse_unknown_models(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _is_importable_model(name: str) -> bool:
     # A model that a user registered or put into RecBole's folder.
+    if not name.isidentifier():
+        return False
     for kind in ("general", "context_aware", "sequential", "knowledge_aware"):
         module = f"recbole.model.{kind}_recommender.{name.lower()}"
         if importlib.util.find_spec(module):
@@ -202,7 +204,10 @@ def _describe_unknown_model(name: str) -> str:
     by_lower_case = {model.lower(): model for model in known}
     close = [by_lower_case[match] for match in difflib.get_close_matches(name.lower(), by_lower_case)]
     hint = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"there is no model {name}: {hint}The models are {', '.join(known)}"
+    return (
+        f"there is no model {name}: {hint}The models are {', '.join(known)}, and classes of your own, given as "
+        "path/to/file.py:Class or package.module:Class"
+    )
 
 
 def _starts_processes_unchecked(run: Callable[..., Any]) -> bool:

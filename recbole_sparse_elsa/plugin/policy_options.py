@@ -13,6 +13,7 @@ from unittest import mock
 
 from recbole_sparse_elsa.errors import DatasetError, OptionError, UserError
 from recbole_sparse_elsa.model import PROPERTIES
+from recbole_sparse_elsa.plugin import own_models
 from recbole_sparse_elsa.plugin.patching import names_in, replaces, source_of
 from recbole_sparse_elsa.plugin.policy import _after_config
 from recbole_sparse_elsa.training import RESUMABLE
@@ -90,7 +91,7 @@ def known_options(config: Any) -> set[str]:
 
 def all_options() -> set[str]:
     """The names of the options of all models, of training, data and evaluation."""
-    return {*_listed_option_names(), *_option_names_of_files()}
+    return {*_listed_option_names(), *_option_names_of_files(), *own_models.names_of_options()}
 
 
 def describe_unknown_option(name: object, known: Iterable[str]) -> str:
@@ -105,17 +106,19 @@ def describe_unknown_option(name: object, known: Iterable[str]) -> str:
 def refuse_unknown_options(config: Any) -> None:
     """Refuse an option that no model has, with the nearest name, or with the successor of a former name.
 
-    RecBole ignores it, and trains with the default of the option that was meant. A model of one's own may read any
-    option.
+    RecBole ignores it, and trains with the default of the option that was meant. A class of one's own that a program
+    hands to RecBole may read any option.
     """
-    own_package = config.model_class.__module__.partition(".")[0]
-    if own_package not in ("recbole", "recbole_sparse_elsa"):
+    own = own_models.registered(config["model"])
+    if own is None and config.model_class.__module__.partition(".")[0] not in ("recbole", "recbole_sparse_elsa"):
         return
     known = known_options(config)
     for name, value in config.external_config_dict.items():
         if name in known or (name not in FORMER_OPTIONS and name in _option_names_of_files()):
             continue
         hint = describe_unknown_option(name, all_options())
+        if own is not None:
+            hint += f" An option of {own.name}'s stands with its default in {own.name}.yaml beside {own.file}"
         raise OptionError(f"there is no option {name}, which is given as {value!r}; {hint}")
 
 

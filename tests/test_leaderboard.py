@@ -542,7 +542,9 @@ def test_ready_leaderboards_are_accepted(file):
     for dataset in content["datasets"]:
         name = dataset if isinstance(dataset, str) else dataset["name"]
         os.makedirs(f"dataset/{name}")
-        open(f"dataset/{name}/{name}.inter", "w").close()
+        parts = ["train.inter", "test.inter"] if "split" in dataset else ["inter"]
+        for part in [*parts, *(["valid.inter"] if name == "movielens1m-m1" else [])]:
+            open(f"dataset/{name}/{name}.{part}", "w").close()
     specification = read_specification(file)
     assert specification.baseline in content["models"]
     assert {cell.label for cell in specification.cells} == set(content["models"])

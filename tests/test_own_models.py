@@ -80,8 +80,8 @@ def test_it_runs_from_the_command_line_with_its_own_options(popular, checkerboar
     arguments = [f"--model={popular}", "--dataset=checkerboard", "--exponent", "0.5", "--show_progress=False"]
     monkeypatch.setattr(sys, "argv", ["run_recbole.py", *arguments])
     train.main("", arguments)
-    by_popularity = run_recbole("Pop", checkerboard, config_dict={**QUIET, "epochs": 1})["test_result"]
     monkeypatch.setattr(sys, "argv", ["run_recbole.py"])
+    by_popularity = run_recbole("Pop", checkerboard, config_dict={**QUIET, "epochs": 1})["test_result"]
     assert run_recbole(popular, checkerboard, config_dict=dict(QUIET))["test_result"] == by_popularity
     assert [name for name in os.listdir("saved") if name.startswith("Popular-")]
     with pytest.raises(SystemExit) as end:

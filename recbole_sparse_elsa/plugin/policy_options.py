@@ -14,6 +14,7 @@ from unittest import mock
 from recbole_sparse_elsa.errors import DatasetError, OptionError, UserError
 from recbole_sparse_elsa.model import PROPERTIES
 from recbole_sparse_elsa.plugin import own_models
+from recbole_sparse_elsa.plugin.needed_columns import points_of
 from recbole_sparse_elsa.plugin.patching import names_in, replaces, source_of
 from recbole_sparse_elsa.plugin.policy import _after_config
 from recbole_sparse_elsa.training import RESUMABLE
@@ -419,6 +420,8 @@ def _asks_for_test_data(config: Any) -> bool:
         return True
     split = config["eval_args"]["split"]
     kind, shares = next(iter(split.items())) if isinstance(split, dict) and split else ("", None)
+    if points_of(config) is not None:
+        return True
     if kind in ("RS", "TS"):
         return isinstance(shares, (list, tuple)) and len(shares) == 3 and shares[2] > 0
     return not (kind == "LS" and shares == "valid_only")

@@ -5,7 +5,7 @@ import importlib
 #: The modules, in the order in which their changes are made.
 FEATURES = (
     *("models", "workers", "held_out_users", "metrics", "results", "fingerprints", "masks", "fixed_splits"),
-    "own_models",
+    *("own_models", "points_in_time"),
 )
 
 for _feature in FEATURES:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from recbole_sparse_elsa.plugin.needed_columns import points_of
 from recbole_sparse_elsa.plugin.patching import replaces
 
 # Options that shape the data, but that RecBole does not compare with those of a saved data set.
@@ -74,6 +75,8 @@ def check_saved_datasets(original: Callable[..., Any]) -> Callable[..., Any]:
         if dataset.config is config:
             return dataset
         changed = _changed_options(dataset.config, config, _OTHER_DATASET_OPTIONS)
+        if points_of(dataset.config) != points_of(config):
+            changed.append("split of eval_args")
         if changed == ["data_path"] and config["dataset_save_path"] and not os.path.isdir(config["data_path"]):
             changed = []  # a saved data set that was taken along without its files
         if changed:

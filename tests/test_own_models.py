@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import pickle
+import re
+import shlex
 import subprocess
 import sys
 
@@ -192,6 +194,26 @@ def test_a_module_of_a_package_is_given_by_its_name(popular, working_folder, mon
     finally:
         for name in [name for name in sys.modules if name.startswith("own_package")]:
             del sys.modules[name]
+
+
+def test_the_how_to_does_what_it_says(checkerboard, working_folder, monkeypatch):
+    monkeypatch.setattr(own_models, "_registry", {})
+    with open(os.path.join(PACKAGE, "docs", "own-model.md"), encoding="utf-8") as file:
+        blocks = dict(re.findall(r"```(\w+)\n(.*?)```", file.read().replace("```yaml\nmodels", "```models\nmodels"), re.S))
+    (working_folder / "my_models").mkdir()
+    (working_folder / "my_models" / "dot_product.py").write_text(blocks["python"])
+    (working_folder / "my_models" / "DotProduct.yaml").write_text(blocks["yaml"])
+    program, script, *arguments = shlex.split(blocks["bash"])
+    assert (program, script) == ("python", "run_recbole.py")
+    arguments += ["--dataset=checkerboard", "--show_progress=False", "--epochs=5"]
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    train.main("", arguments)
+    (file,) = os.listdir("saved")
+    assert recbole_sparse_elsa.load(f"saved/{file}").model.items.weight.shape == (41, 64)
+    with open("leaderboard.yaml", "w") as file:
+        file.write(f"datasets: [checkerboard]\n{blocks['models']}")
+    cell, _ = read_specification("leaderboard.yaml").cells
+    assert cell.label == "mine" and cell.options["width"] == 16 and json.loads(cell.config)["epochs"] == 20
 
 
 def test_it_may_bring_its_own_trainer(popular):

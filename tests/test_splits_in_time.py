@@ -13,7 +13,7 @@ from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.quick_start import run_recbole
 
-from recbole_sparse_elsa.data.points_in_time import normalised, resolved, said
+from recbole_sparse_elsa.data.points_in_time import resolved, said
 from recbole_sparse_elsa.errors import DatasetError, OptionError
 from recbole_sparse_elsa.evaluation.protocol import DataCounts, describe_protocol
 from recbole_sparse_elsa.leaderboard.specification import read_specification
@@ -104,8 +104,8 @@ def test_shares_are_those_of_all_interactions(shop):
     dataset = create_dataset(make_config("shop", **SHOP, eval_args={"split": {"TS": [0.5, 0.75]}}))
     times = sorted(time for *_, time in shop)
     assert dataset.points_in_time == (times[len(times) // 2], times[len(times) * 3 // 4])
-    config = dataset.config
-    assert "training before the time at which 50 % of them are over" in describe_protocol(config, DataCounts.of(dataset))
+    protocol = describe_protocol(dataset.config, DataCounts.of(dataset))
+    assert "training before the time at which 50 % of them are over" in protocol
 
 
 @given(
@@ -171,7 +171,7 @@ def test_dates_of_times_that_are_none_are_refused(working_folder):
     (folder / "places.inter").write_text(f"user_id:token\titem_id:token\ttimestamp:float\n{rows}")
     with pytest.raises(DatasetError) as caught:
         create_dataset(make_config("places", eval_args={"split": {"TS": ["2020-01-01", "2021-01-01"]}}))
-    check_one_line(caught, "2020-01-01", "from 0 to 8", "give times as in the file, or shares")
+    check_one_line(caught, "2020-01-01", "from 0 to 8", "give times as in the file or shares")
     # A catalogue of which the last items come after everything that is trained on.
     with pytest.raises(DatasetError, match="no interaction of a user and an item of the training data for validation"):
         create_dataset(make_config("places", eval_args={"split": {"TS": [6, 7]}}))

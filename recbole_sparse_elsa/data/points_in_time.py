@@ -50,8 +50,9 @@ def normalised(option: str, points: Sequence[Any]) -> list[Any]:
         if not is_point or len(texts) != 2:
             raise OptionError(f"{option} is {list(points)!r}, but must be {_ALLOWED}")
     first, second = (_date(text) if isinstance(text, str) else text for text in texts)
+    are_dates = all(isinstance(text, str) for text in texts)
     are_shares = all(isinstance(text, float) and 0 < text < 1 for text in texts)
-    if (isinstance(texts[0], str) and isinstance(texts[1], str) or are_shares) and second < first:
+    if (are_dates or are_shares) and second < first:
         raise OptionError(f"{option} is {list(points)!r}, {_WRONG_ORDER}; it must be {_ALLOWED}")
     return texts
 
@@ -123,7 +124,7 @@ def _time_of_date(option, text, in_order):
     if per_second is None:
         raise DatasetError(
             f"{option} has the date {text}, but the times of the file, from {in_order[0]:g} to {in_order[-1]:g}, are "
-            "none since 1970 in seconds, milliseconds, microseconds or nanoseconds: give times as in the file, or shares"
+            "none since 1970 in seconds, milliseconds, microseconds or nanoseconds: give times as in the file or shares"
         )
     date = _date(text)
     assert date is not None

@@ -199,7 +199,8 @@ def test_a_module_of_a_package_is_given_by_its_name(popular, working_folder, mon
 def test_the_how_to_does_what_it_says(checkerboard, working_folder, monkeypatch):
     monkeypatch.setattr(own_models, "_registry", {})
     with open(os.path.join(PACKAGE, "docs", "own-model.md"), encoding="utf-8") as file:
-        blocks = dict(re.findall(r"```(\w+)\n(.*?)```", file.read().replace("```yaml\nmodels", "```models\nmodels"), re.S))
+        text = file.read().replace("```yaml\nmodels", "```models\nmodels")
+    blocks = dict(re.findall(r"```(\w+)\n(.*?)```", text, re.S))
     (working_folder / "my_models").mkdir()
     (working_folder / "my_models" / "dot_product.py").write_text(blocks["python"])
     (working_folder / "my_models" / "DotProduct.yaml").write_text(blocks["yaml"])

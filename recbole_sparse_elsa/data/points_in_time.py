@@ -49,7 +49,7 @@ def normalised(option: str, points: Sequence[Any]) -> list[Any]:
             is_point = isinstance(text, (int, float)) and not isinstance(text, bool) and math.isfinite(text)
         if not is_point or len(texts) != 2:
             raise OptionError(f"{option} is {list(points)!r}, but must be {_ALLOWED}")
-    first, second = (_date(text) if isinstance(text, str) else text for text in texts)
+    first, second = ((_date(text) or _EPOCH) if isinstance(text, str) else text for text in texts)
     are_dates = all(isinstance(text, str) for text in texts)
     are_shares = all(isinstance(text, float) and 0 < text < 1 for text in texts)
     if (are_dates or are_shares) and second < first:

@@ -111,10 +111,25 @@ def _own_model_of(config: Any) -> own_models.OwnModel | None:
     return None if source is None else own_models.OwnModel(*reversed(source.rsplit(":", 1)))
 
 
+def _state_to_save(config):
+    state = dict(vars(config))
+    if "own_model" in state:
+        state.pop("model_class", None)
+    return state
+
+
+def _restore_state(config, state):
+    vars(config).update(state)
+    own = _own_model_of(config)
+    if own is not None:
+        own_models.register(own)
+        own_models.warn_if_changed(own, config.final_config_dict.get("own_model_checksum"))
+
+
 def _pickles_the_class() -> bool:
     from recbole.config import Config
 
-    return "__setstate__" not in vars(Config)
+    return vars(Config).get("__setstate__", _restore_state) is _restore_state
 
 
 @adjusts(
@@ -131,20 +146,7 @@ def save_where_a_model_of_ones_own_is() -> None:
     """
     from recbole.config import Config
 
-    def getstate(self):
-        state = dict(vars(self))
-        if "own_model" in state:
-            state.pop("model_class", None)
-        return state
-
-    def setstate(self, state):
-        vars(self).update(state)
-        own = _own_model_of(self)
-        if own is not None:
-            own_models.register(own)
-            own_models.warn_if_changed(own, self.final_config_dict.get("own_model_checksum"))
-
-    Config.__getstate__, Config.__setstate__ = getstate, setstate
+    Config.__getstate__, Config.__setstate__ = _state_to_save, _restore_state
 
 
 def _does_not_find_the_class(getattribute: Callable[..., Any]) -> bool:

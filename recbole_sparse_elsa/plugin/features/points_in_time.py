@@ -35,7 +35,7 @@ def leave_out_what_training_does_not_know(original: Callable[..., Any]) -> Calla
 
     def data_filtering(self):
         original(self)
-        points = points_of(self.config)
+        points = points_of(self.config) if len(self.inter_feat) else None
         if points is not None:
             _leave_out(self, points)
 

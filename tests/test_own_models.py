@@ -135,7 +135,7 @@ def test_it_stands_in_a_leaderboard_beside_the_others(popular, checkerboard, cap
         rows = [row for row in csv.DictReader(file) if row["label"] == "mine"]
     assert {(row["model"], float(row["bytes_per_item"])) for row in rows} == {("Popular", 4)}
     assert json.loads(rows[0]["config"])["exponent"] == 2
-    assert rows[0]["recipe"].startswith("Popular of popular.py, a model of the user's own (SHA-256 of its code")
+    assert rows[0]["recipe"].startswith("Popular of popular.py, a model of the user's own, SHA-256 of its code")
     per_user = pandas.read_parquet(f"results/cells/{rows[0]['cell']}/per_user.parquet")
     assert len(per_user) == 60 and per_user["ndcg@5"].mean() == pytest.approx(float(rows[1]["value"]))
     with open("results/significance.csv", encoding="utf-8") as file:
@@ -248,6 +248,7 @@ def test_it_may_bring_its_own_trainer(popular):
         ),
         ("own.py:X", "from recbole.model.general_recommender.bpr import BPR as X", "X is only imported there"),
         ("own.py:Ease", "class Ease: pass", "EASE is a model of RecBole's or of this package's: give"),
+        ("own.py:KG", "", "RecBole would use its own KGTrainer for it: give the class another name"),
         ("own.py:SparseELSA", "", "SparseELSA is a model of RecBole's or of this package's"),
         ("own.py:X", "x = 1\ny = x / 0", "importing the file fails at line 2 of"),
         ("own.py:X", "raise SystemExit('no')", "SystemExit: no"),

@@ -196,7 +196,7 @@ def test_a_leaderboard_takes_dates_as_yaml_has_them(shop):
     assert yaml.safe_load(cell.config)["eval_args"]["split"] == {"TS": ["2020-02-15", "2020-03-01"]}
     options = {**cell.options, "data_path": cell.data_path, "state": "WARNING"}
     with away_from_the_command_line():
-        data = load_data(Config(cell.source, "shop", config_dict=options))
+        data = load_data(Config(cell.model, "shop", config_dict=options))
     sizes = [len(part._dataset) for part in (data.train_data, data.valid_data, data.test_data)]
     wanted = expected(shop, START + 45 * DAY, START + 60 * DAY)
     assert sizes == [len(set(wanted[0])), *map(len, wanted[1:])]

@@ -112,7 +112,7 @@ def _run_in_own_process(
         "end_with": [os.getpid(), *end_with],
         "threads": threads,
         "cell": {
-            "model": cell.source,
+            "model": cell.model_to_make,
             "dataset": cell.dataset,
             "seed": cell.seed,
             "options": cell.options,

@@ -52,8 +52,6 @@ class Cell:
         results.csv has their versions.
     label, model, dataset : str
         The label in tables, RecBole's name of the model, and the data set.
-    source : str
-        What RecBole is given as the model: its name, or the file and the class of a user's own.
     seed : int
         RecBole's seed.
     size : str
@@ -68,12 +66,13 @@ class Cell:
         SHA-256 of ``config``.
     data_checksum : str
         SHA-256 of the data set's atomic files, one after the other in alphabetical order.
+    source : str
+        The file and the class of a user's own model; empty for the others.
     """
 
     id: str
     label: str
     model: str
-    source: str
     dataset: str
     seed: int
     size: str
@@ -82,6 +81,12 @@ class Cell:
     config: str
     config_hash: str
     data_checksum: str
+    source: str = ""
+
+    @property
+    def model_to_make(self):
+        """What RecBole is given as the model: its name, or where it is."""
+        return self.source or self.model
 
     def __str__(self):
         return ", ".join(part for part in (f"{self.label} {self.size}".strip(), self.dataset, f"seed {self.seed}"))
@@ -335,7 +340,6 @@ def _cell(label, config, seed, size, options, data_path, data_checksum):
         id=f"{model}-{dataset}-{seed}-{cell_hash[:12]}",
         label=label,
         model=model,
-        source=config["own_model"] or model,
         dataset=dataset,
         seed=seed,
         size=size,
@@ -344,6 +348,7 @@ def _cell(label, config, seed, size, options, data_path, data_checksum):
         config=config_text,
         config_hash=config_hash,
         data_checksum=data_checksum,
+        source=config["own_model"] or "",
     )
 
 

@@ -92,6 +92,12 @@ def register(own: OwnModel) -> OwnModel:
             f"model is {own.source!r}, but {built_in} is a model of RecBole's or of this package's: give the class "
             "another name, by which tables can tell the two apart"
         )
+    for folder, kind in (("recbole.trainer", "Trainer"), ("recbole.data.dataset", "Dataset")):
+        if f"{own.name}{kind}" in vars(importlib.import_module(folder)):
+            raise OptionError(
+                f"model is {own.source!r}, but RecBole would use its own {own.name}{kind} for it: give the class "
+                "another name"
+            )
     other = _registry.setdefault(own.name, own)
     if other != own:
         raise OptionError(
@@ -109,6 +115,14 @@ def registered(name: object) -> OwnModel | None:
 def names_of_options() -> set[str]:
     """The names of all options that the YAML files of registered models have."""
     return {name for own in _registry.values() for name in default_options(own)}
+
+
+def where_options_stand() -> list[str]:
+    """For a message about an option that does not exist: where those of each registered model are looked for."""
+    return [
+        f"an option of {own.name}'s stands with its default in {own.name}.yaml beside {own.file}"
+        for own in _registry.values()
+    ]
 
 
 def default_options(own: OwnModel) -> dict[str, Any]:
@@ -196,8 +210,8 @@ def warn_if_changed(own: OwnModel, saved: str | None) -> None:
 def in_words(own: OwnModel) -> str:
     """What the model is, for a table or a log."""
     return (
-        f"{own.name} of {os.path.basename(own.file)}, a model of the user's own (SHA-256 of its code "
-        f"{checksum(own)[:12]}…)"
+        f"{own.name} of {os.path.basename(own.file)}, a model of the user's own, SHA-256 of its code "
+        f"{checksum(own)[:12]}…"
     )
 
 

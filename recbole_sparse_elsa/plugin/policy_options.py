@@ -100,7 +100,8 @@ def describe_unknown_option(name: object, known: Iterable[str]) -> str:
     if name in FORMER_OPTIONS:
         return f"RecBole has it no more; use {FORMER_OPTIONS[str(name)]}"
     close = difflib.get_close_matches(str(name), sorted(known))
-    return f"did you mean {' or '.join(close)}?" if close else "see RecBole's and this package's option tables"
+    hint = f"did you mean {' or '.join(close)}?" if close else "see RecBole's and this package's option tables"
+    return "; ".join([hint, *own_models.where_options_stand()])
 
 
 @_after_config({"embedding_sise": 32}, until="RecBole refuses options that it does not know")
@@ -118,8 +119,6 @@ def refuse_unknown_options(config: Any) -> None:
         if name in known or (name not in FORMER_OPTIONS and name in _option_names_of_files()):
             continue
         hint = describe_unknown_option(name, all_options())
-        if own is not None:
-            hint += f" An option of {own.name}'s stands with its default in {own.name}.yaml beside {own.file}"
         raise OptionError(f"there is no option {name}, which is given as {value!r}; {hint}")
 
 

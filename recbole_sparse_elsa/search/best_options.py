@@ -131,7 +131,7 @@ def _config(cell: Cell) -> Any:
     with away_from_the_command_line():
         # RecBole changes the options that it is given.
         options = {**copy.deepcopy(cell.options), "data_path": cell.data_path}
-        return Config(cell.source, cell.dataset, config_dict=options)
+        return Config(cell.model_to_make, cell.dataset, config_dict=options)
 
 
 def _description(cell: Cell, seeds: Sequence[int], space: SearchSpace) -> dict[str, Any]:

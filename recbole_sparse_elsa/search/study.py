@@ -205,7 +205,8 @@ def _validation_metrics(cell, seeds, values, trial):
         with away_from_the_command_line():
             own = {"data_path": cell.data_path, "seed": seed, "show_progress": False, "state": "ERROR"}
             # RecBole changes the options that it is given.
-            config = Config(cell.source, cell.dataset, config_dict=copy.deepcopy({**cell.options, **values, **own}))
+            options = copy.deepcopy({**cell.options, **values, **own})
+            config = Config(cell.model_to_make, cell.dataset, config_dict=options)
             data = load_data(config)
             trainer = create_trainer(config, data.train_data)
             fit = functools.partial(type(trainer).fit, trainer)  # and not again on all data where some are held out

@@ -60,6 +60,12 @@ def reason_of(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
+def in_one_line(error: BaseException) -> str:
+    """The type of an exception and the first line of what it says, which is cut where it is long."""
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return printable(": ".join(filter(None, [type(error).__name__, said if len(said) <= 500 else f"{said[:497]}..."])))
+
+
 @contextlib.contextmanager
 def said_in_one_line() -> Iterator[None]:
     """Print what a user can fix as one line to stderr, and end the process with status 1, or 130 if they stopped it.

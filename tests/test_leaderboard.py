@@ -18,7 +18,9 @@ import yaml
 from conftest import prepare, write_interactions
 
 from recbole_sparse_elsa.__main__ import main
+from recbole_sparse_elsa.errors import in_one_line
 from recbole_sparse_elsa.evaluation.per_user import evaluate_per_user
+from recbole_sparse_elsa.leaderboard import parallel
 from recbole_sparse_elsa.leaderboard.read_results import VERSIONS
 from recbole_sparse_elsa.leaderboard.results import read_result
 from recbole_sparse_elsa.leaderboard.specification import read_specification
@@ -317,7 +319,7 @@ COLUMNS = [
     *("data_checksum", "config_hash", "config", "cell"),
     *("device", "device_name", "threads"),
     *("python", "torch", "numpy", "recbole", "recbole_sparse_elsa", "scipy", "pandas"),
-    *("protocol", "recipe", "users"),
+    *("protocol", "recipe", "users", "refit_epochs"),
 ]
 NEEDS_TOO_MUCH = {"model": "ELSA", "options": {"embedding_size": 10**10, "epochs": 1}}
 
@@ -414,8 +416,36 @@ def test_a_failing_cell_is_reported_and_leaves_the_others(runs):
     assert {label for label, *_ in figures("loky")} == {"EASE", "sparse"}
     (log,) = glob.glob("loky/cells/ELSA-*/log.txt")
     text = open(log).read()
-    assert "Traceback" in text and "TrainingError: training needs about" in text
+    assert "Traceback" in text and "\nThe cell failed: TrainingError: training needs about" in text
     assert os.listdir(os.path.dirname(log)) == ["log.txt"]
+
+
+def test_f1_has_a_row_for_each_user_and_the_f1_of_means_has_none(checkerboard):
+    pieces = prepare("EASE", checkerboard, metrics=["F1", "F1OfMeans"], topk=[3], valid_metric="F1@3")
+    pieces.trainer.fit(pieces.train_data, pieces.valid_data)
+    metrics, per_user = evaluate_per_user(pieces.trainer, pieces.test_data)
+    assert list(metrics) == ["f1@3", "f1ofmeans@3"] and list(per_user) == ["user", "f1@3"]
+    assert per_user["f1@3"].mean() == pytest.approx(metrics["f1@3"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "log, reason",
+    [
+        # What a library prints after the traceback hides nothing.
+        ("a\nThe cell failed: KeyError: 'x'\nException ignored in ...\n].\n", "KeyError: 'x'"),
+        ("No module named recbole_sparse_elsa\n\n", "No module named recbole_sparse_elsa"),
+        ("", "ended with status 1"),
+    ],
+)
+def test_a_failed_cell_is_named_with_the_reason_in_its_log(log, reason, working_folder):
+    (working_folder / "log.txt").write_text(log)
+    assert parallel._reason(1, "log.txt") == reason
+
+
+def test_the_reason_is_the_type_of_an_exception_and_its_first_line():
+    assert in_one_line(ValueError("\n  shape [3,\n 4\n].")) == "ValueError: shape [3,"
+    assert in_one_line(AssertionError()) == "AssertionError"
+    assert len(in_one_line(RuntimeError("x" * 10000))) < 600
 
 
 def test_results_csv_has_a_row_for_each_cell_phase_and_metric(runs):
@@ -512,7 +542,9 @@ def test_ready_leaderboards_are_accepted(file):
     for dataset in content["datasets"]:
         name = dataset if isinstance(dataset, str) else dataset["name"]
         os.makedirs(f"dataset/{name}")
-        open(f"dataset/{name}/{name}.inter", "w").close()
+        parts = ["train.inter", "test.inter"] if "split" in dataset else ["inter"]
+        for part in [*parts, *(["valid.inter"] if name == "movielens1m-m1" else [])]:
+            open(f"dataset/{name}/{name}.{part}", "w").close()
     specification = read_specification(file)
     assert specification.baseline in content["models"]
     assert {cell.label for cell in specification.cells} == set(content["models"])

@@ -26,7 +26,7 @@ def config():
             "Pop",
             "ml-100k",
             config_dict={
-                "metrics": ["CalibratedRecall", "Recall", "NDCG"],
+                "metrics": ["CalibratedRecall", "Recall", "NDCG", "Precision", "F1", "F1OfMeans"],
                 "valid_metric": "CalibratedRecall@3",
                 "topk": [1, 3, 5],
                 "metric_decimal_place": 12,
@@ -48,16 +48,26 @@ def evaluated(config, scores, targets):
 
 def naive(scores, targets, k):
     """The metrics as the papers write them, user by user."""
-    calibrated, recall, ndcg = [], [], []
+    calibrated, recall, ndcg, precision, f1 = [], [], [], [], []
     for row, items in zip(scores, targets):
         top = sorted(range(len(row)), key=lambda item: -row[item])[:k]
         hits = len(set(top) & set(items))
         calibrated.append(hits / min(k, len(items)))
         recall.append(hits / len(items))
+        precision.append(hits / k)
+        f1.append(2 * precision[-1] * recall[-1] / (precision[-1] + recall[-1]) if hits else 0)
         gain = sum(1 / math.log2(place + 2) for place, item in enumerate(top) if item in items)
         ndcg.append(gain / sum(1 / math.log2(place + 2) for place in range(min(k, len(items)))))
     mean = lambda values: sum(values) / len(values)  # noqa: E731
-    return {f"calibratedrecall@{k}": mean(calibrated), f"recall@{k}": mean(recall), f"ndcg@{k}": mean(ndcg)}
+    means = mean(precision) + mean(recall)
+    return {
+        f"calibratedrecall@{k}": mean(calibrated),
+        f"recall@{k}": mean(recall),
+        f"ndcg@{k}": mean(ndcg),
+        f"precision@{k}": mean(precision),
+        f"f1@{k}": mean(f1),
+        f"f1ofmeans@{k}": 2 * mean(precision) * mean(recall) / means if means else 0,
+    }
 
 
 @given(data=st.data())
@@ -83,6 +93,9 @@ def test_a_value_worked_out_by_hand(config):
     result = evaluated(config, scores, [[3, 1, 0, 4], [2]])
     assert result["calibratedrecall@3"] == pytest.approx((2 / 3 + 1) / 2)
     assert result["recall@3"] == pytest.approx((2 / 4 + 1) / 2)
+    # The first user has precision 2/3 and recall 1/2, the second 1/3 and 1.
+    assert result["f1@3"] == pytest.approx((4 / 7 + 1 / 2) / 2)
+    assert result["f1ofmeans@3"] == pytest.approx(2 * (1 / 2) * (3 / 4) / (1 / 2 + 3 / 4))
     assert result["calibratedrecall@1"] == 0.5
     assert result["calibratedrecall@5"] == 1.0
 

@@ -159,8 +159,8 @@ def test_options_that_cannot_be_are_refused_in_one_line(options, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("names", [["train", "test"], "ab", [], ["a", "b", "b"]])
-def test_fixed_files_are_three(names, working_folder):
+@pytest.mark.parametrize("names", [["train"], "ab", [], ["a", "b", "b"], ["a", "a"], ["train", "a", "b", "test"]])
+def test_fixed_files_are_three_or_two(names, working_folder):
     folder = working_folder / "dataset" / "fixed"
     folder.mkdir(parents=True)
     for name in ("train", "test", "a", "b"):

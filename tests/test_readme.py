@@ -122,14 +122,14 @@ def test_the_example_of_an_index_runs():
 def test_the_leaderboard_example_is_accepted():
     from recbole_sparse_elsa.leaderboard.specification import read_specification
 
-    for name in ("ml-100k", "ml-1m"):
-        os.makedirs(f"dataset/{name}")
-        open(f"dataset/{name}/{name}.inter", "w").close()
+    for name, part in (("ml-100k", ""), ("ml-1m", ""), ("mysplit", "train."), ("mysplit", "test.")):
+        os.makedirs(f"dataset/{name}", exist_ok=True)
+        open(f"dataset/{name}/{name}.{part}inter", "w").close()
     with open("example.yaml", "w", encoding="utf-8") as file:
         file.write(re.search(r"```yaml\n(data_path: .*?)```", README, re.DOTALL).group(1))
     cells = read_specification("example.yaml").cells
-    # 2 data sets x 2 seeds, of EASE, of three sizes of SparseELSA, and of two with options of their own.
-    assert len(cells) == 24
+    # 3 data sets x 2 seeds, of EASE, of three sizes of SparseELSA, and of two with options of their own.
+    assert len(cells) == 36
 
 
 @pytest.mark.parametrize("file", ["ml-100k", "ml-1m", "amazon-beauty"])
@@ -168,7 +168,8 @@ def test_every_file_of_options_is_accepted(file):
         for dataset in content["datasets"]:
             name = dataset if isinstance(dataset, str) else dataset["name"]
             os.makedirs(f"dataset/{name}", exist_ok=True)
-            open(f"dataset/{name}/{name}.inter", "w").close()
+            for part in ("train.", "test.") if "split" in dataset else ("",):
+                open(f"dataset/{name}/{name}.{part}inter", "w").close()
         assert read_specification(path).cells
     elif "dataset" in content:
         os.makedirs(f"dataset/{content['dataset']}")

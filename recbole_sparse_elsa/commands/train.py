@@ -30,7 +30,9 @@ def add_subcommand(subparsers: Any) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that are not RecBole's own."""
-    parser.add_argument("--model", "-m", help="name of a model (default: SparseELSA)")
+    parser.add_argument(
+        "--model", "-m", help="name of a model (default: SparseELSA), or FILE.py:CLASS or MODULE:CLASS of your own"
+    )
     parser.add_argument("--dataset", "-d", help="name of a data set (default: ml-100k, which RecBole ships)")
     parser.add_argument("--config_files", help="YAML files with options, separated by spaces; later ones win")
     parser.add_argument("--resume", help="file of an interrupted run to go on from, with its options")
@@ -52,11 +54,13 @@ def run(options: argparse.Namespace) -> None:
     from recbole_sparse_elsa import runs
     from recbole_sparse_elsa.plugin.policy_options import require_known_arguments
 
+    config_files = options.config_files.split() if options.config_files else []
+    runs.find_own_model(options.model, config_files)
     require_known_arguments(options.others)
     runs.run(
         options.model,
         options.dataset,
-        config_files=options.config_files.split() if options.config_files else [],
+        config_files=config_files,
         resume=options.resume,
         nproc=options.nproc,
         world_size=options.world_size,

@@ -1,4 +1,4 @@
-"""Metrics of the papers on ELSA that RecBole has not, in the shape of RecBole's own."""
+"""Metrics of papers and public tables that RecBole has not, in the shape of RecBole's own."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -41,6 +41,48 @@ class CalibratedRecall(TopkMetric):
         return np.cumsum(pos_index, axis=1) / np.minimum(cutoffs, pos_len[:, np.newaxis])
 
 
+class F1(TopkMetric):
+    r"""F1 of each user's list, averaged over the users.
+
+    .. math::
+        \mathrm{F1@K} = \frac{1}{|U|}\sum_{u \in U} \frac{2 P_u R_u}{P_u + R_u}
+        = \frac{1}{|U|}\sum_{u \in U} \frac{2 |\hat R(u) \cap R(u)|}{K + |R(u)|}
+
+    P and R are RecBole's ``precision@K`` (divided by K) and ``recall@K`` (divided by all the user's targets). A user
+    without a hit has 0. Some tables give the F1 of the averages under the same name instead: `F1OfMeans`.
+    """
+
+    def calculate_metric(self, dataobject: Any) -> dict[str, float]:
+        """The averages over the users, as ``{"f1@k": value}`` for each k of ``topk``."""
+        return self.topk_result("f1", self.metric_info(*self.used_info(dataobject)))
+
+    def metric_info(self, pos_index: np.ndarray, pos_len: np.ndarray) -> np.ndarray:
+        """The metric of each user at each cutoff; parameters and result as for `CalibratedRecall.metric_info`."""
+        cutoffs = np.arange(1, pos_index.shape[1] + 1)
+        return 2 * np.cumsum(pos_index, axis=1) / (cutoffs + pos_len[:, np.newaxis])
+
+
+class F1OfMeans(TopkMetric):
+    r"""F1 of the average precision and the average recall.
+
+    .. math::
+        \mathrm{F1OfMeans@K} = \frac{2 \bar P \bar R}{\bar P + \bar R}
+
+    The averages over the users are RecBole's ``precision@K`` and ``recall@K``. A single user has no such value, so it
+    cannot be tested user by user; `F1` can.
+    """
+
+    def calculate_metric(self, dataobject: Any) -> dict[str, float]:
+        """``{"f1ofmeans@k": value}`` for each k of ``topk``; 0 where nobody has a hit."""
+        is_hit, n_targets = self.used_info(dataobject)
+        hits = np.cumsum(is_hit, axis=1)
+        precision = (hits / np.arange(1, is_hit.shape[1] + 1)).mean(axis=0)
+        recall = (hits / n_targets[:, np.newaxis]).mean(axis=0)
+        places = [k - 1 for k in self.topk]
+        f1 = 2 * precision * recall / np.where(precision > 0, precision + recall, 1)
+        return {f"f1ofmeans@{place + 1}": round(float(f1[place]), self.decimal_place) for place in places}
+
+
 class RareHits(TopkMetric):
     r"""Targets among the first K recommended items that belong to the rarer half of the catalogue, per user.
 
@@ -81,7 +123,7 @@ def rarer_half(interactions_of_item: Mapping[int, int], n_items: int) -> np.ndar
 
 def register_metrics() -> None:
     """Let RecBole's evaluator find the metrics by name; doing it again changes nothing."""
-    for metric in (CalibratedRecall, RareHits):
+    for metric in (CalibratedRecall, F1, F1OfMeans, RareHits):
         name = metric.__name__.lower()
         # In place: RecBole's modules hold these very dictionaries.
         register.metrics_dict[name] = metric

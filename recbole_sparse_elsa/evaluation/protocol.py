@@ -27,6 +27,8 @@ class DataCounts:
         Lines whose user and item have an earlier one.
     pairs_count_once : bool
         Whether training takes only the first line of each user and item.
+    left_out : int
+        Lines that a split in time has left out of validation and test, as their user or item has none in training.
     """
 
     users: int
@@ -34,6 +36,7 @@ class DataCounts:
     interactions: int
     repeats: int
     pairs_count_once: bool
+    left_out: int = 0
 
     @classmethod
     def of(cls, dataset: Any) -> "DataCounts":
@@ -43,7 +46,8 @@ class DataCounts:
         )
         repeats = len(users) - len(first_of_each_pair(users, items))
         once = learns_from_pairs(dataset.config, dataset)
-        return cls(len(np.unique(users)), len(np.unique(items)), len(users), repeats, once)
+        left_out = getattr(dataset, "left_out_of_evaluation", 0)
+        return cls(len(np.unique(users)), len(np.unique(items)), len(users), repeats, once, left_out)
 
 
 def describe_protocol(config: Any, counts: DataCounts) -> str:
@@ -57,6 +61,11 @@ def describe_protocol(config: Any, counts: DataCounts) -> str:
         Of its data.
     """
     parts = [_split(config), _candidates(config), *_filters(config)]
+    if counts.left_out:
+        parts.append(
+            f"{counts.left_out:,} interactions of users or items without training interactions are left out of "
+            "validation and test"
+        )
     parts.append(f"{counts.users:,} users, {counts.items:,} items and {counts.interactions:,} interactions are left")
     if counts.repeats:
         repeats = f"{counts.repeats:,} of them repeat a pair of user and item"
@@ -77,16 +86,41 @@ def evaluated_users(loader: Any) -> int:
 
 def _split(config):
     if config["benchmark_filename"] is not None:
-        return f"fixed files {', '.join(_fixed_file(config, name) for name in config['benchmark_filename'])}"
+        files = f"fixed files {', '.join(_fixed_file(config, name) for name in config['benchmark_filename'])}"
+        return "; ".join(filter(None, [files, _held_out(config)]))
     arguments = config["eval_args"]
     ((kind, value),) = arguments["split"].items()
     if kind == "HU":
         return f"held-out users, {value}"
+    if kind == "TS" and len(value) == 2:
+        return (
+            f"all interactions in the order of time: training before {_point(value[0])}, validation from then on, test "
+            f"from {_point(value[1])} on"
+        )
     order = {"RO": "in random order", "TO": "in the order of time"}.get(arguments["order"], arguments["order"])
     group = str(arguments["group_by"]).lower()
     of_whom = "each user's interactions" if group == "user" or kind in ("LS", "TS") else "all interactions together"
     how = {"RS": "split by ratio", "LS": "leave-one-out", "TS": "split at a point in time"}.get(kind, kind)
     return f"{of_whom} {order}, {how} {value}"
+
+
+def _point(point):
+    """A point in time in words, which are the same for all data."""
+    if isinstance(point, str):
+        return f"{point} (UTC)" if len(point) == len("2020-01-31") else point
+    return f"the time at which {100 * point:g} % of them are over" if 0 < point < 1 else f"time {point}"
+
+
+def _held_out(config):
+    """What fixed files without validation data are chosen by."""
+    if len(config["benchmark_filename"]) != 2:
+        return ""
+    if not config["valid_share"]:
+        return "nothing is chosen on validation data, and all training items are trained on"
+    return (
+        f"{100 * config['valid_share']:g} % of each user's training items (at least one of two) are held out, by seed, "
+        "to choose the epoch on, and the model is then trained again on all training items for as many epochs"
+    )
 
 
 def _fixed_file(config, name):
@@ -114,6 +148,8 @@ def _candidates(config):
     split = config["eval_args"]["split"]
     if config["benchmark_filename"] is None and isinstance(split, dict) and "HU" in split:
         return f"{shown} are ranked, but for the items that the model sees of a held-out user"
+    if config["benchmark_filename"] is not None and len(config["benchmark_filename"]) == 2:
+        return f"{shown} are ranked, but for the user's training items"
     masked = "training" if config["test_mask"] == "train" else "training and validation"
     return f"{shown} are ranked, but for the user's training items in the validation and {masked} items in the test"
 

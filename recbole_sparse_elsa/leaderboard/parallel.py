@@ -13,9 +13,12 @@ from collections.abc import Iterator, Sequence
 import joblib
 
 import recbole_sparse_elsa
-from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.errors import OptionError, printable
 from recbole_sparse_elsa.leaderboard.specification import Cell
 from recbole_sparse_elsa.machine import processes
+
+#: How the line in the log of a cell begins that says why the cell failed.
+FAILED = "The cell failed: "
 
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -109,7 +112,7 @@ def _run_in_own_process(
         "end_with": [os.getpid(), *end_with],
         "threads": threads,
         "cell": {
-            "model": cell.model,
+            "model": cell.model_to_make,
             "dataset": cell.dataset,
             "seed": cell.seed,
             "options": cell.options,
@@ -138,4 +141,6 @@ def _reason(status: int, log: str) -> str:
         return f"ended by signal {signal.Signals(-status).name}"
     with open(log, encoding="utf-8", errors="replace") as opened:
         lines = [line.strip() for line in opened if line.strip()]
-    return lines[-1] if lines else f"ended with status {status}"
+    said = [line.removeprefix(FAILED) for line in lines if line.startswith(FAILED)]
+    # Without such a line Python did not come as far as the cell.
+    return printable((said or lines or [f"ended with status {status}"])[-1])

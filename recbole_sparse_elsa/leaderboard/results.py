@@ -15,7 +15,8 @@ from recbole_sparse_elsa.leaderboard.user_metrics import read_user_metrics
 
 # Texts that results of version 0.1.0 do not have.
 _LATER_TEXTS = ("protocol", "recipe")
-_OF_THE_EVALUATION = (*_LATER_TEXTS, "valid_users", "test_users")
+_LATER_NUMBERS = ("valid_users", "test_users", "refit_epochs")
+_OF_THE_EVALUATION = (*_LATER_TEXTS, *_LATER_NUMBERS)
 _MAY_BE_UNKNOWN = ("peak_memory_bytes", "bytes_per_item")
 _MEASURED = ("train_seconds", "evaluation_seconds", "peak_memory_bytes", "bytes_per_item")
 
@@ -67,7 +68,7 @@ def _require_result(result: Any) -> None:
     for name in (*VERSIONS, *_LATER_TEXTS):
         if not isinstance(result.get(name, "" if name in _LATER_TEXTS else None), str):
             raise ValueError(f"{name} is no text")
-    for name in ("valid_users", "test_users"):
+    for name in _LATER_NUMBERS:
         if not isinstance(result.get(name), (int, type(None))):
             raise ValueError(f"{name} is no whole number")
 
@@ -128,4 +129,6 @@ def _rows(cell: Cell, result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 **environment,
                 **{name: result.get(name, "") for name in _LATER_TEXTS},
                 "users": result.get(f"{phase}_users", ""),
+                # Of a model that was trained again on all training data; empty where it was trained once.
+                "refit_epochs": result.get("refit_epochs"),
             }

@@ -13,9 +13,11 @@ import yaml
 from recbole.config import Config
 
 import recbole_sparse_elsa
-from recbole_sparse_elsa.errors import OptionError, UserError
+from recbole_sparse_elsa.errors import DatasetError, OptionError, UserError
 from recbole_sparse_elsa.leaderboard.published_figures import choose_published
 from recbole_sparse_elsa.options import reading_yaml, require_regular_file, require_whole_number, shown
+from recbole_sparse_elsa.plugin import own_models
+from recbole_sparse_elsa.plugin.fixed_files import fixed_parts
 from recbole_sparse_elsa.plugin.policy_options import all_options, describe_unknown_option, known_options
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line
 
@@ -33,7 +35,7 @@ _SET_ELSEWHERE = {
 _NOT_HASHED = {
     *("seed", "data_path", "checkpoint_dir", "state", "show_progress", "device", "gpu_id", "use_gpu", "worker"),
     *("log_wandb", "wandb_project", "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"),
-    *("save_step", "resume", "single_spec", "local_rank"),
+    *("save_step", "resume", "single_spec", "local_rank", "own_model"),
 }
 _PUBLISHED = ("published", "published_file")
 _ATOMIC_FILES = (".inter", ".item", ".user", ".kg", ".link", ".net")
@@ -47,8 +49,9 @@ class Cell:
     ----------
     id : str
         Name of the cell's folder. It ends in a hash of what determines the figures: all options (defaults included, but
-        for paths, devices and logs), the seed, the data files, and the versions of RecBole and of this package. With
-        any other version of torch or numpy a finished cell stays finished; results.csv has their versions.
+        for paths, devices and logs), the code of a user's own model, the seed, the data files, and the versions of
+        RecBole and of this package. With any other version of torch or numpy a finished cell stays finished;
+        results.csv has their versions.
     label, model, dataset : str
         The label in tables, RecBole's name of the model, and the data set.
     seed : int
@@ -65,6 +68,8 @@ class Cell:
         SHA-256 of ``config``.
     data_checksum : str
         SHA-256 of the data set's atomic files, one after the other in alphabetical order.
+    source : str
+        The file and the class of a user's own model; empty for the others.
     """
 
     id: str
@@ -78,6 +83,12 @@ class Cell:
     config: str
     config_hash: str
     data_checksum: str
+    source: str = ""
+
+    @property
+    def model_to_make(self):
+        """What RecBole is given as the model: its name, or where it is."""
+        return self.source or self.model
 
     def __str__(self):
         return ", ".join(part for part in (f"{self.label} {self.size}".strip(), self.dataset, f"seed {self.seed}"))
@@ -160,6 +171,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# Dates are text, as in JSON.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
@@ -169,7 +185,7 @@ def _specification(content):
     _require_keys("", content, {"datasets", "models"}, {"data_path", "seeds", "options", "baseline", *_PUBLISHED})
     data_path = os.path.abspath(_require("data_path", content.get("data_path", "dataset"), str, "a folder"))
     entries = _require_list("datasets", content["datasets"])
-    datasets = [_dataset(f"datasets[{i}]", entry) for i, entry in enumerate(entries)]
+    datasets = [_dataset(f"datasets[{i}]", entry, data_path) for i, entry in enumerate(entries)]
     _require_distinct("datasets", [dataset["name"] for dataset in datasets])
     seeds = _require_list("seeds", content["seeds"]) if "seeds" in content else _DEFAULT_SEEDS
     for seed in seeds:
@@ -200,11 +216,11 @@ def _published(content, datasets):
     return {dataset: name for name in names for dataset in choose_published([name], datasets, file)}, file
 
 
-def _dataset(place, entry):
+def _dataset(place, entry, data_path):
     if isinstance(entry, str):
         entry = {"name": entry}
     _require(place, entry, dict, "the name of a data set, or a mapping with its name")
-    _require_keys(place, entry, {"name"}, {"config", "config_files"})
+    _require_keys(place, entry, {"name"}, {"config", "config_files", "split"})
     name = _require(f"{place}.name", entry["name"], str, "the name of a data set")
     options = {}
     for file in _require_list(f"{place}.config_files", entry["config_files"]) if "config_files" in entry else []:
@@ -212,13 +228,42 @@ def _dataset(place, entry):
         from_file = {key: value for key, value in read_yaml(file).items() if key not in ("model", "dataset")}
         options.update(_options(f"{place}.config_files: {file}", from_file))
     options.update(_options(f"{place}.config", entry.get("config")))
+    if "split" in entry:
+        options["benchmark_filename"] = _fixed_split(place, entry["split"], data_path, name, options)
     return {"place": place, "name": name, "options": options}
+
+
+def _fixed_split(place, split, data_path, name, options):
+    """The parts of the data set's files, in which it is split already."""
+    if split != "fixed":
+        raise OptionError(
+            f"{place}.split is {shown(split)}, but must be fixed, for the data set's own files; others are options of "
+            "RecBole, such as config: {eval_args: {split: {RS: [0.8, 0.1, 0.1]}}}"
+        )
+    if "benchmark_filename" in options:
+        raise OptionError(
+            f"{place} has split: fixed and benchmark_filename: {shown(options['benchmark_filename'])}, but only one of "
+            "them is allowed"
+        )
+    folder = os.path.join(data_path, name)
+    parts = fixed_parts(folder, name)
+    if parts is None:
+        raise DatasetError(
+            f"{place}.split is fixed, but {folder} does not have {name}.train.inter and {name}.test.inter (and, where "
+            f"there are validation data, {name}.valid.inter)"
+        )
+    return parts
 
 
 def _model(place, entry, datasets):
     _require(place, entry, dict, "a mapping with a model, such as {model: EASE}")
     _require_keys(place, entry, {"model"}, {"options", "sizes", "datasets"})
     model = _require(f"{place}.model", entry["model"], str, "the name of a model")
+    if own_models.is_source(model):
+        try:
+            model = own_models.find(model).source  # as it is called from any folder
+        except UserError as error:
+            raise type(error)(f"{place}: {error}") from None
     sizes = _sizes(f"{place}.sizes", entry["sizes"]) if "sizes" in entry else {"": {}}
     on_datasets = _require(f"{place}.datasets", entry.get("datasets") or {}, dict, "a mapping of data sets to options")
     for name in on_datasets:
@@ -324,6 +369,7 @@ def _cell(label, config, seed, size, options, data_path, data_checksum):
         config=config_text,
         config_hash=config_hash,
         data_checksum=data_checksum,
+        source=config["own_model"] or "",
     )
 
 

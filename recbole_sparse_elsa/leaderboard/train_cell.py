@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,12 +21,15 @@ from recbole.config import Config
 from recbole.utils import init_logger
 
 from recbole_sparse_elsa import output
+from recbole_sparse_elsa.errors import in_one_line
 from recbole_sparse_elsa.evaluation.per_user import evaluate_per_user
 from recbole_sparse_elsa.evaluation.protocol import DataCounts, describe_protocol, evaluated_users
+from recbole_sparse_elsa.leaderboard.parallel import FAILED
 from recbole_sparse_elsa.leaderboard.user_metrics import write_user_metrics
 from recbole_sparse_elsa.machine import environment
 from recbole_sparse_elsa.machine.memory import peak_memory
 from recbole_sparse_elsa.machine.processes import end_with
+from recbole_sparse_elsa.plugin import own_models
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, filter_data, split_data
 
 
@@ -37,7 +41,7 @@ def train_cell(
     Parameters
     ----------
     model, dataset : str
-        RecBole's name of the model, and the data set.
+        RecBole's name of the model, or the file and the class of a user's own, and the data set.
     seed : int
         RecBole's seed.
     options : dict
@@ -87,7 +91,8 @@ def _train_and_evaluate(config):
         "peak_memory_bytes": peak_memory(config["device"]),
         "bytes_per_item": _bytes_per_item(trainer.model),
         "protocol": protocol,
-        "recipe": trainer.model.recipe_in_words() if hasattr(trainer.model, "recipe_in_words") else "",
+        "recipe": _recipe(trainer.model),
+        "refit_epochs": trainer.config["refit_epochs"],
         "valid_users": evaluated_users(data.valid_data),
         "test_users": evaluated_users(data.test_data),
         **environment.environment(config["device"]),
@@ -102,6 +107,14 @@ def _wait_for(device):
         torch.cuda.synchronize()
 
 
+def _recipe(model):
+    """How a model was made, or what it is if it is a user's own."""
+    if hasattr(model, "recipe_in_words"):
+        return model.recipe_in_words()
+    own = own_models.registered(type(model).__name__)
+    return "" if own is None else own_models.in_words(own)
+
+
 def _bytes_per_item(model):
     """Bytes per item of the item embeddings or item-item weights; None where not known."""
     if hasattr(model, "bytes_per_item"):
@@ -112,12 +125,20 @@ def _bytes_per_item(model):
 
 
 def main() -> None:
-    """Train the cell that the standard input describes; what goes wrong is printed with its traceback."""
+    """Train the cell that the standard input describes; what goes wrong is printed with its traceback, then in a line.
+
+    The line begins with ``FAILED``, by which it is found before whatever libraries print after it.
+    """
     task = json.load(sys.stdin)
     for pid in task["end_with"]:
         end_with(pid)
     torch.set_num_threads(task["threads"])
-    train_cell(**task["cell"])
+    try:
+        train_cell(**task["cell"])
+    except Exception as error:
+        traceback.print_exc()
+        print(f"{FAILED}{in_one_line(error)}", file=sys.stderr, flush=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

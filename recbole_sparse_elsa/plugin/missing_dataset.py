@@ -5,6 +5,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from recbole_sparse_elsa.plugin.fixed_files import fixed_parts
+
 
 def missing_dataset_files(config: Any) -> list[str]:
     """The paths of the interaction files that the options of a run (``recbole.config.Config``) name, but nobody has."""
@@ -22,6 +24,14 @@ def describe_missing_dataset(config: Any, missing: Sequence[str]) -> str:
         for name in (os.listdir(parent) if os.path.isdir(parent) else [])
         if glob.glob(os.path.join(glob.escape(parent), glob.escape(name), glob.escape(name) + ".*inter"))
     )
+    folder, name = config["data_path"], config["dataset"]
+    parts = None if config["benchmark_filename"] is not None else fixed_parts(folder, name)
+    if parts is not None:
+        files = ", ".join(f"{name}.{part}.inter" for part in parts)
+        return (
+            f"data set {name} cannot be split by eval_args: there is no {os.path.abspath(missing[0])} but the fixed "
+            f"split {files}; leave split out of eval_args, or give benchmark_filename: [{', '.join(parts)}]"
+        )
     return (
         f"data set {config['dataset']} not found: there is no {', '.join(os.path.abspath(path) for path in missing)}; "
         f"data sets in {os.path.abspath(parent)} (option data_path): {', '.join(others) or 'none'}; ml-100k comes with "

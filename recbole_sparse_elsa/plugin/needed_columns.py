@@ -26,6 +26,13 @@ def why_time_is_needed(config: Any) -> str | None:
     return None
 
 
+def points_of(config: Any) -> list[Any] | None:
+    """The two points in time at which a run's data are split; None with another split."""
+    split = (config["eval_args"] or {}).get("split")
+    points = split.get("TS") if isinstance(split, dict) and config["benchmark_filename"] is None else None
+    return list(points) if isinstance(points, (list, tuple)) and len(points) == 2 else None
+
+
 def field_of_histories(config: Any) -> str | None:
     """The field with the items before each interaction, which a sequential model needs in fixed files; None else."""
     from recbole.utils import ModelType

@@ -129,17 +129,18 @@ def refuse_missing_datasets(config: Any) -> None:
 
 @_after_config({"benchmark_filename": []}, until="RecBole refuses names that are not three")
 def refuse_other_than_three_fixed_files(config: Any) -> None:
-    """Refuse a benchmark_filename that does not name the files of training, validation and test data.
+    """Refuse a benchmark_filename that does not name the files of training, validation and test data, or two of them.
 
-    RecBole takes a text for a list of letters, and fails on other numbers of files late.
+    RecBole takes a text for a list of letters, and fails on other numbers of files late. Where there is no file of
+    validation data, a part of the training data is held out, see `hold_out_validation_data`.
     """
     names = config["benchmark_filename"]
     if names is None:
         return
-    if not isinstance(names, (list, tuple)) or len(names) != 3 or len({*map(str, names)}) < 3:
+    if not isinstance(names, (list, tuple)) or len(names) not in (2, 3) or len({*map(str, names)}) < len(names):
         raise OptionError(
             f"benchmark_filename is {names!r}, but must be a list of three parts of file names: those of the training, "
-            "the validation and the test data, such as [train, valid, test]"
+            "the validation and the test data, such as [train, valid, test], or of two: [train, test]"
         )
 
 
@@ -189,6 +190,8 @@ def refuse_unknown_models(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _is_importable_model(name: str) -> bool:
     # A model that a user registered or put into RecBole's folder.
+    if not name.isidentifier():
+        return False
     for kind in ("general", "context_aware", "sequential", "knowledge_aware"):
         module = f"recbole.model.{kind}_recommender.{name.lower()}"
         if importlib.util.find_spec(module):
@@ -201,7 +204,10 @@ def _describe_unknown_model(name: str) -> str:
     by_lower_case = {model.lower(): model for model in known}
     close = [by_lower_case[match] for match in difflib.get_close_matches(name.lower(), by_lower_case)]
     hint = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"there is no model {name}: {hint}The models are {', '.join(known)}"
+    return (
+        f"there is no model {name}: {hint}The models are {', '.join(known)}, and classes of your own, given as "
+        "path/to/file.py:Class or package.module:Class"
+    )
 
 
 def _starts_processes_unchecked(run: Callable[..., Any]) -> bool:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from recbole_sparse_elsa.data.intervals import parse_intervals, parse_tokens
+from recbole_sparse_elsa.data.points_in_time import normalised
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.plugin.needed_columns import field_of_histories, why_time_is_needed
+from recbole_sparse_elsa.plugin.needed_columns import field_of_histories, points_of, why_time_is_needed
 from recbole_sparse_elsa.plugin.patching import names_in, replaces
 from recbole_sparse_elsa.plugin.policy import _after_config
 
@@ -123,7 +124,10 @@ def refuse_splits_that_cannot_be_made(config: Any) -> None:
         raise OptionError(f"group_by of eval_args is {group_by!r}, but must be user or none")
     if mode == "LS" and value not in ("valid_and_test", "valid_only", "test_only"):
         raise OptionError(f"LS of eval_args is {value!r}, but must be valid_and_test, valid_only or test_only")
-    if mode in ("RS", "TS"):
+    points = points_of(config)
+    if points is not None:
+        split[mode] = normalised("TS of eval_args", points)
+    elif mode in ("RS", "TS"):
         _require_ratios(mode, value)
     reason = why_time_is_needed(config)
     if reason and not config["TIME_FIELD"]:
@@ -152,6 +156,8 @@ def refuse_histories_with_other_numbers(config: Any) -> None:
 
 def _require_ratios(mode: str, ratios: Any) -> None:
     allowed = "three shares of training, validation and test such as [0.8, 0.1, 0.1], the first above 0"
+    if mode == "TS":
+        allowed += ', or two points in time such as ["2019-01-01", "2020-01-01"]'
     if (
         not isinstance(ratios, (list, tuple))
         or len(ratios) != 3
@@ -161,7 +167,7 @@ def _require_ratios(mode: str, ratios: Any) -> None:
     ):
         raise OptionError(f"{mode} of eval_args is {ratios!r}, but must be {allowed}")
     if mode == "TS" and ratios[2] <= 0:
-        raise OptionError(f"TS of eval_args is {ratios!r}, but must be {allowed}, and the last, too")
+        raise OptionError(f"TS of eval_args is {ratios!r}, but must be {allowed}; the last share, too, is above 0")
 
 
 @replaces(

@@ -13,6 +13,8 @@ from unittest import mock
 
 from recbole_sparse_elsa.errors import DatasetError, OptionError, UserError
 from recbole_sparse_elsa.model import PROPERTIES
+from recbole_sparse_elsa.plugin import own_models
+from recbole_sparse_elsa.plugin.needed_columns import points_of
 from recbole_sparse_elsa.plugin.patching import names_in, replaces, source_of
 from recbole_sparse_elsa.plugin.policy import _after_config
 from recbole_sparse_elsa.training import RESUMABLE
@@ -26,6 +28,7 @@ _UNLISTED = frozenset(
         *("NEG_ITEMS", "POS_ITEMS", "MASK_INDEX", "MASK_ITEM_SEQ", "CROP_ITEM_SEQ", "CROP_ITEM_SEQ_LEN"),
         *("INVERSE_ITEM_SEQ", "REORDER_ITEM_SEQ", "feature_num", "cin"),
         *("model", "dataset", "config_file", "config_files", "resume", "preset", "test_mask"),
+        *("valid_share", "refit_epochs"),
         *("nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank", "single_spec", "gpu_id"),
     )
 )
@@ -89,7 +92,7 @@ def known_options(config: Any) -> set[str]:
 
 def all_options() -> set[str]:
     """The names of the options of all models, of training, data and evaluation."""
-    return {*_listed_option_names(), *_option_names_of_files()}
+    return {*_listed_option_names(), *_option_names_of_files(), *own_models.names_of_options()}
 
 
 def describe_unknown_option(name: object, known: Iterable[str]) -> str:
@@ -97,18 +100,19 @@ def describe_unknown_option(name: object, known: Iterable[str]) -> str:
     if name in FORMER_OPTIONS:
         return f"RecBole has it no more; use {FORMER_OPTIONS[str(name)]}"
     close = difflib.get_close_matches(str(name), sorted(known))
-    return f"did you mean {' or '.join(close)}?" if close else "see RecBole's and this package's option tables"
+    hint = f"did you mean {' or '.join(close)}?" if close else "see RecBole's and this package's option tables"
+    return "; ".join([hint, *own_models.where_options_stand()])
 
 
 @_after_config({"embedding_sise": 32}, until="RecBole refuses options that it does not know")
 def refuse_unknown_options(config: Any) -> None:
     """Refuse an option that no model has, with the nearest name, or with the successor of a former name.
 
-    RecBole ignores it, and trains with the default of the option that was meant. A model of one's own may read any
-    option.
+    RecBole ignores it, and trains with the default of the option that was meant. A class of one's own that a program
+    hands to RecBole may read any option.
     """
-    own_package = config.model_class.__module__.partition(".")[0]
-    if own_package not in ("recbole", "recbole_sparse_elsa"):
+    own = own_models.registered(config["model"])
+    if own is None and config.model_class.__module__.partition(".")[0] not in ("recbole", "recbole_sparse_elsa"):
         return
     known = known_options(config)
     for name, value in config.external_config_dict.items():
@@ -415,6 +419,8 @@ def _asks_for_test_data(config: Any) -> bool:
         return True
     split = config["eval_args"]["split"]
     kind, shares = next(iter(split.items())) if isinstance(split, dict) and split else ("", None)
+    if points_of(config) is not None:
+        return True
     if kind in ("RS", "TS"):
         return isinstance(shares, (list, tuple)) and len(shares) == 3 and shares[2] > 0
     return not (kind == "LS" and shares == "valid_only")

@@ -155,6 +155,7 @@ def evaluate_many_users_at_a_time(original: Callable[..., Any]) -> Callable[...,
         n_items = self._dataset.item_num
         self.step = _users_per_batch(self.sample_size, n_items, config["device"])
         self.set_batch_size(self.step * n_items)
-        logging.getLogger().info(f"Evaluating {self.step} users at a time, as eval_batch_size is not set")
+        if self.sample_size:
+            logging.getLogger().info(f"Evaluating {self.step} users at a time, as eval_batch_size is not set")
 
     return init_batch_size_and_step

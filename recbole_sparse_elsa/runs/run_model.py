@@ -9,6 +9,7 @@ from recbole.quick_start import quick_start
 
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.options import reading_yaml
+from recbole_sparse_elsa.plugin import own_models
 from recbole_sparse_elsa.training.checkpoint import read_checkpoint
 
 _DEFAULTS = {"model": "SparseELSA", "dataset": "ml-100k"}
@@ -34,7 +35,8 @@ def run(
     Parameters
     ----------
     model, dataset : str, optional
-        Names; by default what the config files name, or else SparseELSA and ml-100k, which RecBole ships.
+        Names, or path/to/file.py:Class or package.module:Class for a model of one's own; by default what the config
+        files name, or else SparseELSA and ml-100k, which RecBole ships.
     config_files : sequence of str
         YAML files with options; later ones win.
     options : mapping, optional
@@ -59,9 +61,7 @@ def run(
     UserError
         An option is not allowed, a file cannot be used, or the training cannot go on.
     """
-    chosen = dict(_DEFAULTS)
-    for file in config_files:
-        chosen.update(_model_and_dataset_of(file))
+    chosen = _chosen(config_files)
     config_dict = dict(options or {})
     chosen.update({name: config_dict[name] for name in chosen if name in config_dict})
     if resume is not None:
@@ -72,7 +72,7 @@ def run(
         if "checkpoint_dir" in saved:
             saved["checkpoint_dir"] = repr(os.path.dirname(resume) or os.curdir)
         config_dict = {**saved, **config_dict, "resume": resume}
-        chosen = {name: config[name] for name in chosen}
+        chosen = {"model": config["own_model"] or config["model"], "dataset": config["dataset"]}
     result = quick_start.run(
         model or chosen["model"],
         dataset or chosen["dataset"],
@@ -85,6 +85,32 @@ def run(
         group_offset=group_offset,
     )
     return None if result is None else {**result, "saved_model_file": result.saved_model_file}
+
+
+def find_own_model(model: str | None, config_files: Sequence[str]) -> None:
+    """Let the options of a user's own model be known before a command line is checked, if a run is to be of one.
+
+    Parameters
+    ----------
+    model, config_files
+        See `run`.
+
+    Raises
+    ------
+    OptionError
+        A file cannot be read, or there is no such model.
+    """
+    chosen = model or _chosen(config_files)["model"]
+    if own_models.is_source(chosen):
+        own_models.find(chosen)
+
+
+def _chosen(config_files):
+    """The model and the data set of a run for which nothing but config files names them."""
+    chosen = dict(_DEFAULTS)
+    for file in config_files:
+        chosen.update(_model_and_dataset_of(file))
+    return chosen
 
 
 def _model_and_dataset_of(config_file):

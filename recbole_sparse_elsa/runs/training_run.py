@@ -10,7 +10,7 @@ from typing import Any
 
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_seed
+from recbole.utils import get_trainer, init_seed
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def split_data(config: Config, dataset: Any) -> Data:
 def create_model(config: Config, train_data: Any) -> Any:
     """The model that a Config names, on its device and not yet trained."""
     init_seed(config["seed"], config["reproducibility"])
-    return get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    return config.model_class(config, train_data._dataset).to(config["device"])
 
 
 def create_trainer(config: Config, train_data: Any) -> Any:

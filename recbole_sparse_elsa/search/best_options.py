@@ -16,6 +16,7 @@ from recbole_sparse_elsa import output
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.leaderboard.specification import Cell, read_specification
 from recbole_sparse_elsa.options import require_whole_number
+from recbole_sparse_elsa.plugin import own_models
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line
 from recbole_sparse_elsa.search.search_space import SearchSpace, read_search_space, require_searchable
 
@@ -130,7 +131,7 @@ def _config(cell: Cell) -> Any:
     with away_from_the_command_line():
         # RecBole changes the options that it is given.
         options = {**copy.deepcopy(cell.options), "data_path": cell.data_path}
-        return Config(cell.model, cell.dataset, config_dict=options)
+        return Config(cell.model_to_make, cell.dataset, config_dict=options)
 
 
 def _description(cell: Cell, seeds: Sequence[int], space: SearchSpace) -> dict[str, Any]:
@@ -145,4 +146,7 @@ def _description(cell: Cell, seeds: Sequence[int], space: SearchSpace) -> dict[s
         "seeds": seeds,
         "search space": ranges,
     }
+    own = own_models.registered(cell.model)
+    if own is not None:
+        description["code"] = own_models.checksum(own)
     return json.loads(json.dumps(description))

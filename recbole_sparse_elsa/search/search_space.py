@@ -19,7 +19,10 @@ _RANGES = {"uniform": (False, False), "loguniform": (False, True), "int": (True,
 _KINDS = "uniform, loguniform, int, logint or choice"
 
 # Trials that differ in one of these would be judged on different data or by different metrics.
-_PROTOCOL = {"model", "dataset", "config_files", *general_arguments, *evaluation_arguments, *dataset_arguments}
+_PROTOCOL = {
+    *("model", "dataset", "config_files", "test_mask", "valid_share", "refit_epochs"),
+    *(*general_arguments, *evaluation_arguments, *dataset_arguments),
+}
 
 
 @dataclass(frozen=True)

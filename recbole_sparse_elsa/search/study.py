@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from recbole.config import Config
 from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
-from recbole_sparse_elsa.errors import OptionError, TrainingError
+from recbole_sparse_elsa.errors import OptionError, TrainingError, in_one_line
 from recbole_sparse_elsa.leaderboard.specification import Cell
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, load_data
 from recbole_sparse_elsa.search.search_space import SearchSpace
@@ -204,15 +205,15 @@ def _validation_metrics(cell, seeds, values, trial):
         with away_from_the_command_line():
             own = {"data_path": cell.data_path, "seed": seed, "show_progress": False, "state": "ERROR"}
             # RecBole changes the options that it is given.
-            config = Config(cell.model, cell.dataset, config_dict=copy.deepcopy({**cell.options, **values, **own}))
+            options = copy.deepcopy({**cell.options, **values, **own})
+            config = Config(cell.model_to_make, cell.dataset, config_dict=options)
             data = load_data(config)
             trainer = create_trainer(config, data.train_data)
+            fit = functools.partial(type(trainer).fit, trainer)  # and not again on all data where some are held out
             after_epoch = stop_if_worse if seed == seeds[0] else None
             with contextlib.closing(trainer.tensorboard):
                 # It saves the best epoch (where all is thrown away), from which ELSASAE goes on.
-                metric, _ = trainer.fit(
-                    data.train_data, data.valid_data, show_progress=False, callback_fn=after_epoch
-                )
+                metric, _ = fit(data.train_data, data.valid_data, show_progress=False, callback_fn=after_epoch)
         if not math.isfinite(metric):
             raise TrainingError(f"the validation metric is {metric} with seed {seed}")
         metrics.append(float(metric))
@@ -228,7 +229,7 @@ def _record(study, trial, future, progress):
         study.tell(trial, statistics.mean(future.result()))
         progress.set_postfix_str(f"best {best_trials(study)[0].value:.4f}")
     else:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = in_one_line(error)
         if isinstance(error, BrokenProcessPool):
             reason = "a process of this search was killed, perhaps because memory ran out"
         trial.set_user_attr("error", reason)

@@ -158,7 +158,8 @@ class PruningTrainer(ResumingTrainer):
         if not self.config["learning_rate_decay"]:
             return
         first = self.model.pruning_schedule.first_final_epoch
-        done = max(0, epoch_idx - first) / (self.epochs - first)
+        # Of all epochs, even where fewer of them are trained.
+        done = max(0, epoch_idx - first) / (self.config["epochs"] - first)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * (1 + math.cos(math.pi * done)) / 2
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from recbole_sparse_elsa.errors import OptionError
+from recbole_sparse_elsa.plugin.fixed_files import holds_out
 from recbole_sparse_elsa.plugin.patching import replaces
 from recbole_sparse_elsa.plugin.policy import _after_config
 
@@ -53,7 +54,9 @@ def mask_what_the_protocol_masks(original: Callable[..., Any]) -> Callable[..., 
 
     def create_samplers(config, dataset, built_datasets):
         train_sampler, valid_sampler, test_sampler = original(config, dataset, built_datasets)
-        if config["test_mask"] == "train" and test_sampler is not None and not config["repeatable"]:
+        # What was held out of the training data is trained on in the end.
+        masks_less = config["test_mask"] == "train" and not holds_out(config)
+        if masks_less and test_sampler is not None and not config["repeatable"]:
             test_sampler = copy.copy(test_sampler)
             test_sampler.used_ids = _items_of(built_datasets[0], built_datasets[2])
         return train_sampler, valid_sampler, test_sampler

@@ -1,4 +1,4 @@
-"""Metrics of the papers on ELSA by name."""
+"""Metrics of papers and public tables by name."""
 
 import importlib
 
@@ -12,7 +12,7 @@ from recbole_sparse_elsa.plugin.patching import adjusts
     probe=lambda: not hasattr(importlib.import_module("recbole.evaluator.metrics"), "CalibratedRecall"),
 )
 def find_our_metrics() -> None:
-    """Let RecBole's evaluator find CalibratedRecall and RareHits by name.
+    """Let RecBole's evaluator find CalibratedRecall, F1, F1OfMeans and RareHits by name.
 
     RecBole knows the metrics of its own module only.
     """

@@ -17,6 +17,7 @@ from unittest import mock
 
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.model import MODELS, PROPERTIES, model_class
+from recbole_sparse_elsa.plugin import own_models
 from recbole_sparse_elsa.plugin.patching import adjusts, replaces
 from recbole_sparse_elsa.plugin.policy import config_is_made
 from recbole_sparse_elsa.training import RESUMABLE, trainer_class
@@ -77,6 +78,10 @@ def find_our_models() -> None:
 
 def _trainer_by_name(name: str) -> type:
     model = name.removesuffix("Trainer")
+    own = own_models.registered(model)
+    trainer = None if own is None or model == name else own_models.trainer_of(own)
+    if trainer is not None:
+        return trainer
     if model == name or model not in MODELS:
         raise AttributeError(f"module 'recbole.trainer' has no attribute {name!r}")
     return trainer_class(model)
@@ -93,7 +98,7 @@ def _recbole_has_none_of_our_trainers() -> bool:
     probe=_recbole_has_none_of_our_trainers,
 )
 def find_our_trainers() -> None:
-    """Find the trainers of our models.
+    """Find the trainers of our models, and of a user's own.
 
     RecBole looks for the trainer of a model as an attribute of ``recbole.trainer``. It is imported when it is asked
     for, because it imports RecBole's.

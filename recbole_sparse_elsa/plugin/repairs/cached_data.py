@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from recbole_sparse_elsa.output import write_file
+from recbole_sparse_elsa.plugin.needed_columns import points_of
 from recbole_sparse_elsa.plugin.patching import adjusts, overlay, replaces, source_of
 
 # Options that shape the data, but that RecBole does not compare with those of a saved data set.
@@ -30,7 +31,10 @@ _OTHER_DATASET_OPTIONS = (
     "token_num_threshold",
 )
 # The same for saved data loaders, whose batches are fixed when they are made.
-_LOADER_OPTIONS = ("train_batch_size", "eval_batch_size", "train_neg_sample_args", "shuffle", "worker")
+_LOADER_OPTIONS = (
+    *("train_batch_size", "eval_batch_size", "train_neg_sample_args", "shuffle", "worker"),
+    *("test_mask", "valid_share"),
+)
 
 
 def _changed_options(saved: Any, config: Any, names: Iterable[str]) -> list[str]:
@@ -74,6 +78,8 @@ def check_saved_datasets(original: Callable[..., Any]) -> Callable[..., Any]:
         if dataset.config is config:
             return dataset
         changed = _changed_options(dataset.config, config, _OTHER_DATASET_OPTIONS)
+        if points_of(dataset.config) != points_of(config):
+            changed.append("split of eval_args")
         if changed == ["data_path"] and config["dataset_save_path"] and not os.path.isdir(config["data_path"]):
             changed = []  # a saved data set that was taken along without its files
         if changed:

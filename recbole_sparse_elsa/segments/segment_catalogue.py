@@ -171,9 +171,9 @@ def dominant_factors(item_embeddings: csr_matrix, at_most: int | None = None) ->
 
 
 def _largest_of_rows(columns: np.ndarray, rows: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-    """Of each row what ``columns`` has at the entry of largest magnitude, and that magnitude; -1 and 0 for an empty row.
+    """Of each row what ``columns`` has at the entry of largest magnitude, and that magnitude; -1 and 0 if it is empty.
 
-    Of equal ones that with the smaller column index.
+    Of equal ones it is that with the smaller column index.
     """
     n_rows = rows.shape[0]
     row_of_entry = np.repeat(np.arange(n_rows), np.diff(rows.indptr))

@@ -12,6 +12,9 @@ from typing import Any
 
 from recbole_sparse_elsa.errors import OptionError
 
+#: Items that a segment has at most, as a multiple of an even division, unless another bound is asked for.
+DEFAULT_RATIO = 3.0
+
 
 def add_whole_number_options(parser: argparse._ActionsContainer, *options: tuple[str, int, str]) -> None:
     """Add options to an argparse parser, each given as a tuple of its name, its default and its meaning."""

@@ -28,11 +28,11 @@ from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.index.sparse_index import SparseIndex
 from recbole_sparse_elsa.machine import environment
 from recbole_sparse_elsa.model.sparse_elsa import SparseELSA
-from recbole_sparse_elsa.options import require_whole_number
+from recbole_sparse_elsa.options import DEFAULT_RATIO, require_whole_number
 from recbole_sparse_elsa.runs.saved_run import index_of_dataset
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, load_data
 from recbole_sparse_elsa.segments import homepage, read_item_file, segment_catalogue
-from recbole_sparse_elsa.segments.segment_catalogue import DEFAULT_RATIO, require_ratio
+from recbole_sparse_elsa.segments.segment_catalogue import require_ratio
 
 _HIDDEN, _VALID_METRIC = 0.2, "NDCG@100"
 _OURS, _KMEANS, _CHANCE = "segments of SparseELSA", "k-means on ELSA", "SparseELSA's sizes, items at random"

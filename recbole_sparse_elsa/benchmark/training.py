@@ -40,6 +40,8 @@ _RECIPE = {
     "input_dropout": 0.0,
     "popularity_exponent": 0.0,
     "popularity_scale": 0.0,
+    "length_exponent": 0.0,
+    "noise_variance": 0.0,
 }
 
 _EXPLANATION = """

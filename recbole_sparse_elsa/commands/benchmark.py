@@ -7,8 +7,7 @@ import importlib
 from typing import Any
 
 from recbole_sparse_elsa import output
-from recbole_sparse_elsa.options import add_device_option, add_whole_number_options
-from recbole_sparse_elsa.segments.segment_catalogue import DEFAULT_RATIO
+from recbole_sparse_elsa.options import DEFAULT_RATIO, add_device_option, add_whole_number_options
 
 
 def add_subcommand(subparsers: Any) -> None:

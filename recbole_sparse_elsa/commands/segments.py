@@ -8,9 +8,9 @@ from typing import Any
 from recbole_sparse_elsa import output
 from recbole_sparse_elsa.commands._source import add_source_arguments, open_source
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.options import require_whole_number
+from recbole_sparse_elsa.options import DEFAULT_RATIO, require_whole_number
 from recbole_sparse_elsa.segments import named_segments
-from recbole_sparse_elsa.segments.segment_catalogue import DEFAULT_NUMBER, DEFAULT_RATIO, require_ratio
+from recbole_sparse_elsa.segments.segment_catalogue import DEFAULT_NUMBER, require_ratio
 
 _EXAMPLES = 3
 

@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from recbole_sparse_elsa.options import DEFAULT_RATIO
 from recbole_sparse_elsa.segments.item_metadata import read_item_file
 from recbole_sparse_elsa.segments.naming import name_segments
-from recbole_sparse_elsa.segments.segment_catalogue import DEFAULT_RATIO, segment_catalogue
+from recbole_sparse_elsa.segments.segment_catalogue import segment_catalogue
 from recbole_sparse_elsa.segments.segments import Segments
 
 

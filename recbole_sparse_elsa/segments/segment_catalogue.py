@@ -9,15 +9,13 @@ import numpy as np
 from scipy.sparse import csr_matrix, issparse
 
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.options import require_whole_number
+from recbole_sparse_elsa.options import DEFAULT_RATIO, require_whole_number
 from recbole_sparse_elsa.segments.segments import Segments, SegmentTree
 
 # As many segments as are made unless a number is asked for.
 DEFAULT_NUMBER = 50
 # Merging takes time and memory that grow with the square of their number: 4,096 is the width of the paper's embeddings.
 _MOST_FACTORS = 4096
-# A segment has at most so many times the items of an even division, unless another ratio is asked for.
-DEFAULT_RATIO = 3.0
 # The bound on sizes rises with each merge. It is raised each time that the number of segments has fallen by 5 %,
 # which saves comparing all of them at every merge.
 _STEP = 1.05

@@ -1,4 +1,4 @@
-"""Options: checks of single ones, worded the same everywhere, and other values for a checked Config."""
+"""Options: checks of single ones, worded the same everywhere, files of them, and other values for a checked Config."""
 
 import argparse
 import contextlib
@@ -7,6 +7,7 @@ import errno
 import math
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,9 @@ from recbole_sparse_elsa.errors import OptionError
 def add_whole_number_options(parser: argparse._ActionsContainer, *options: tuple[str, int, str]) -> None:
     """Add options to an argparse parser, each given as a tuple of its name, its default and its meaning."""
     for name, default, meaning in options:
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} (default: {default})")
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=int, default=default, help=f"{meaning} (default: {default})"
+        )
 
 
 def add_device_option(parser: argparse._ActionsContainer) -> None:
@@ -93,6 +96,39 @@ def require_regular_file(file: str | os.PathLike[str]) -> None:
     mode = os.stat(file).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # what reads a folder says so itself
         raise OSError(errno.EINVAL, "it is a pipe or a device, but must be a regular file", os.fspath(file))
+
+
+def shipped_folder() -> str:
+    """The folder with what the package ships beside its code: ``configs``, ``constraints.txt``, citation and changelog.
+
+    It is the folder ``shipped`` of an installed package, and the top of a checkout.
+    """
+    package = os.path.dirname(os.path.abspath(__file__))
+    installed = os.path.join(package, "shipped")
+    return installed if os.path.isdir(installed) else os.path.dirname(package)
+
+
+def find_config_file(name: str | os.PathLike[str]) -> str:
+    """The file of options that a name stands for: that file, or, where there is none, the package's own of that name.
+
+    Parameters
+    ----------
+    name : str or os.PathLike
+        A file, such as ``configs/ml-1m.yaml``. Which file of the package is taken is said on stderr.
+
+    Returns
+    -------
+    str
+        The file, which may be missing.
+    """
+    given = os.fspath(name)
+    parts = os.path.normpath(given).split(os.sep)
+    if parts[0] == "configs" and not os.path.lexists(given):
+        shipped = os.path.join(shipped_folder(), *parts)
+        if os.path.isfile(shipped):
+            print(f"{given} is not in this folder; the package's own is read: {shipped}", file=sys.stderr)
+            return shipped
+    return given
 
 
 def read_tokens(name: str, file: str) -> list[str]:

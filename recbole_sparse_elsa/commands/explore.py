@@ -35,7 +35,7 @@ def add_subcommand(subparsers: Any) -> None:
         help="saved/….safetensors of a model with sparse item embeddings, or the .pth beside it, if you trust it",
     )
     parser.add_argument(
-        "--data_path", metavar="DIR", help="folder that holds the data set's (default: where it was in training)"
+        "--data-path", metavar="DIR", help="folder that holds the data set's (default: where it was in training)"
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to serve at (default: 127.0.0.1, for this machine only)"

@@ -8,7 +8,7 @@ import yaml
 from recbole.quick_start import quick_start
 
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.options import reading_yaml
+from recbole_sparse_elsa.options import find_config_file, reading_yaml
 from recbole_sparse_elsa.training.checkpoint import read_checkpoint
 
 _DEFAULTS = {"model": "SparseELSA", "dataset": "ml-100k"}
@@ -36,7 +36,7 @@ def run(
     model, dataset : str, optional
         Names; by default what the config files name, or else SparseELSA and ml-100k, which RecBole ships.
     config_files : sequence of str
-        YAML files with options; later ones win.
+        YAML files with options; later ones win. See `recbole_sparse_elsa.options.find_config_file`.
     options : mapping, optional
         Options by name, which win over those of the files; also ``model`` and ``dataset``, where these are not given.
     resume : str, optional
@@ -60,6 +60,7 @@ def run(
         An option is not allowed, a file cannot be used, or the training cannot go on.
     """
     chosen = dict(_DEFAULTS)
+    config_files = [find_config_file(file) for file in config_files]
     for file in config_files:
         chosen.update(_model_and_dataset_of(file))
     config_dict = dict(options or {})
@@ -76,7 +77,7 @@ def run(
     result = quick_start.run(
         model or chosen["model"],
         dataset or chosen["dataset"],
-        config_file_list=list(config_files),
+        config_file_list=config_files,
         config_dict=config_dict,
         nproc=nproc,
         world_size=world_size,

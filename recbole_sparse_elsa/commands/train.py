@@ -55,8 +55,10 @@ def run(options: argparse.Namespace) -> None:
     from recbole_sparse_elsa.plugin.policy_options import all_options, require_known_arguments
 
     known = all_options()
-    # RecBole reads its options from here.
-    sys.argv = [sys.argv[0], *(_as_recbole_spells(argument, known) for argument in sys.argv[1:])]
+    # RecBole reads its options from here, and warns of the name of a command.
+    program, *arguments = sys.argv
+    arguments = arguments[1:] if arguments[:1] == ["train"] else arguments
+    sys.argv = [program, *(_as_recbole_spells(argument, known) for argument in arguments)]
     require_known_arguments(_as_recbole_spells(argument, known) for argument in options.others)
     runs.run(
         options.model,

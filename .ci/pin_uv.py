@@ -1,4 +1,4 @@
-"""Writes the lines of constraints.txt into pyproject.toml, where uv reads them; run it after a change of constraints.txt."""
+"""Writes the lines of constraints.txt into pyproject.toml, where uv reads them; run it when constraints.txt changes."""
 
 import json
 import re
@@ -13,9 +13,8 @@ def main() -> None:
     pins = [json.dumps(line.replace('"', "'")) for line in lines if line and not line.startswith("#")]
     block = "constraint-dependencies = [\n" + "".join(f"    {pin},\n" for pin in pins) + "]\n"
     file = TOP / "pyproject.toml"
-    text, found = re.subn(
-        r"^constraint-dependencies = \[\n.*?^\]\n", block, file.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
-    )
+    text = file.read_text(encoding="utf-8")
+    text, found = re.subn(r"^constraint-dependencies = \[\n.*?^\]\n", lambda _: block, text, flags=re.M | re.S)
     assert found == 1, "pyproject.toml has no list constraint-dependencies"
     file.write_text(text, encoding="utf-8")
 

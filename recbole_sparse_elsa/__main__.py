@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 import recbole_sparse_elsa
-from recbole_sparse_elsa.commands._parser import Parser
 from recbole_sparse_elsa.errors import said_in_one_line
+from recbole_sparse_elsa.options import Parser
 
 #: The commands with what they are for. Each is a module of `recbole_sparse_elsa.commands` with a function
 #: ``add_subcommand(subparsers)``, which sets the function that runs it as the default of ``run``. A module is imported

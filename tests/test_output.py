@@ -256,7 +256,8 @@ def test_a_run_under_a_limit_on_the_size_of_files_ends_in_one_line(limit, said, 
     command = [sys.executable, "-c", RUN_LIMITED, str(limit), *options, "--show_progress=False", "--state=ERROR"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert ended.returncode == 1 and re.fullmatch(said, ended.stderr)
-    assert not any(name.endswith((".pth", ".safetensors", ".tmp")) for name in os.listdir("saved" if os.path.isdir("saved") else "."))
+    folder = "saved" if os.path.isdir("saved") else "."
+    assert not any(name.endswith((".pth", ".safetensors", ".tmp")) for name in os.listdir(folder))
 
 
 def test_a_log_that_cannot_be_written_any_more_is_said_once(checkerboard, root_logger, capsys):

@@ -210,7 +210,7 @@ def test_options_of_recbole_are_taken_in_both_spellings(tmp_path):
 
 
 def test_what_follows_two_dashes_is_no_option():
-    from recbole_sparse_elsa.commands._parser import Parser
+    from recbole_sparse_elsa.options import Parser
 
     parser = Parser()
     parser.add_argument("--a-b")

@@ -11,8 +11,8 @@ from collections.abc import Container, Sequence
 from typing import Any
 
 import recbole_sparse_elsa
-from recbole_sparse_elsa.commands._parser import Parser
 from recbole_sparse_elsa.errors import said_in_one_line
+from recbole_sparse_elsa.options import Parser
 
 
 def add_subcommand(subparsers: Any) -> None:

@@ -15,7 +15,13 @@ from recbole.config import Config
 import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import OptionError, UserError
 from recbole_sparse_elsa.leaderboard.published_figures import choose_published
-from recbole_sparse_elsa.options import find_config_file, reading_yaml, require_regular_file, require_whole_number, shown
+from recbole_sparse_elsa.options import (
+    find_config_file,
+    reading_yaml,
+    require_regular_file,
+    require_whole_number,
+    shown,
+)
 from recbole_sparse_elsa.plugin.policy_options import all_options, describe_unknown_option, known_options
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line
 

@@ -171,7 +171,7 @@ def dominant_factors(item_embeddings: csr_matrix, at_most: int | None = None) ->
 
 
 def _largest_of_rows(columns: np.ndarray, rows: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-    """Of each row what ``columns`` has at the entry of largest magnitude, and that magnitude; -1 and 0 for an empty row.
+    """Of each row what ``columns`` has at the entry of largest magnitude, and that magnitude; -1 and 0 for empty rows.
 
     Of equal ones that with the smaller column index.
     """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 # takes the time of the threads that work: a step on the non-zeros then takes twice as long or more.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 from recbole_sparse_elsa.plugin import on_import  # noqa: E402
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 import recbole_sparse_elsa
-from recbole_sparse_elsa.errors import OptionError, said_in_one_line
+from recbole_sparse_elsa.errors import said_in_one_line
+from recbole_sparse_elsa.options import Parser
 
 #: The commands with what they are for. Each is a module of `recbole_sparse_elsa.commands` with a function
 #: ``add_subcommand(subparsers)``, which sets the function that runs it as the default of ``run``. A module is imported
@@ -27,15 +26,9 @@ COMMANDS = {
     "homepage": "a user's best segments, each with its best items, as a table and a web page.",
     "explore": "a web page on a checkpoint and its data set, served here or written as a file.",
     "benchmark": "what training and retrieval on the non-zeros cost beside dense embeddings.",
+    "configs": "the files of options that the package ships, listed or copied.",
     "repairs": "all that is changed in RecBole, why, since when, until when, and whether it is needed.",
 }
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are this package's one-line errors."""
-
-    def error(self, message: str) -> NoReturn:
-        raise OptionError(f"{message}; see {self.prog} --help")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.run(options)
 
 
-def _parser(called: str | None) -> _Parser:
+def _parser(called: str | None) -> Parser:
     """The parser of the command line, which knows the options of the called command only."""
-    parser = _Parser(prog="sparse-elsa", description="Sparse ELSA for RecBole", allow_abbrev=False)
+    parser = Parser(prog="sparse-elsa", description="Sparse ELSA for RecBole", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=recbole_sparse_elsa.__version__)
     subparsers = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
     for command, meaning in COMMANDS.items():

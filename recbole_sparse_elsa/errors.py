@@ -71,7 +71,7 @@ def said_in_one_line() -> Iterator[None]:
     """Print what a user can fix as one line to stderr, and end the process with status 1, or 130 if they stopped it.
 
     That is every UserError, and every OSError: what the system refuses to one of the libraries (a disk that is full, a
-    folder that is read-only) does not get better by a traceback.
+    folder that is read-only) does not get better by a traceback. So is a RecBole that is missing or of another version.
     """
     try:
         yield
@@ -81,6 +81,10 @@ def said_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt as error:
         print("; ".join(filter(None, ("Interrupted", str(error)))), file=sys.stderr)
         _end(130)
+    except ImportError as error:
+        if error.name != "recbole":
+            raise
+        _end(f"{type(error).__name__}: {error}")
     except BrokenPipeError:  # of a pipe that reads no further, such as | head
         _end(None)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Options: checks of single ones, worded the same everywhere, and other values for a checked Config."""
+"""Options: their parser, checks worded the same everywhere, files of them, and other values for a checked Config."""
 
 import argparse
 import contextlib
@@ -7,8 +7,9 @@ import errno
 import math
 import os
 import stat
+import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from recbole_sparse_elsa.errors import OptionError
 
@@ -16,10 +17,42 @@ from recbole_sparse_elsa.errors import OptionError
 DEFAULT_RATIO = 3.0
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are this package's one-line errors.
+
+    Options are declared with dashes (``--n-segments``), and RecBole's own as RecBole spells them (``--config_files``).
+    Each is also taken in the other spelling.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        """Raise OptionError with the message, and with the command that prints the help."""
+        raise OptionError(f"{message}; see {self.prog} --help")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, after every option is spelt as it was declared."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        arguments[:end] = [self._as_declared(argument) for argument in arguments[:end]]
+        return super().parse_known_args(arguments, namespace)
+
+    def _as_declared(self, argument: str) -> str:
+        name, equals, value = argument.partition("=")
+        if not name.startswith("--") or name in self._option_string_actions:
+            return argument
+        declared = [option for option in self._option_string_actions if _dashed(option) == _dashed(name)]
+        return f"{declared[0]}{equals}{value}" if declared else argument
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
 def add_whole_number_options(parser: argparse._ActionsContainer, *options: tuple[str, int, str]) -> None:
     """Add options to an argparse parser, each given as a tuple of its name, its default and its meaning."""
     for name, default, meaning in options:
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} (default: {default})")
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=int, default=default, help=f"{meaning} (default: {default})"
+        )
 
 
 def add_device_option(parser: argparse._ActionsContainer) -> None:
@@ -96,6 +129,39 @@ def require_regular_file(file: str | os.PathLike[str]) -> None:
     mode = os.stat(file).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # what reads a folder says so itself
         raise OSError(errno.EINVAL, "it is a pipe or a device, but must be a regular file", os.fspath(file))
+
+
+def shipped_folder() -> str:
+    """The folder with what the package ships beside its code: ``configs``, ``constraints.txt``, citation and changelog.
+
+    It is the folder ``shipped`` of an installed package, and the top of a checkout.
+    """
+    package = os.path.dirname(os.path.abspath(__file__))
+    installed = os.path.join(package, "shipped")
+    return installed if os.path.isdir(installed) else os.path.dirname(package)
+
+
+def find_config_file(name: str | os.PathLike[str]) -> str:
+    """The file of options that a name stands for: that file, or, where there is none, the package's own of that name.
+
+    Parameters
+    ----------
+    name : str or os.PathLike
+        A file, such as ``configs/ml-1m.yaml``. Which file of the package is taken is said on stderr.
+
+    Returns
+    -------
+    str
+        The file, which may be missing.
+    """
+    given = os.fspath(name)
+    parts = os.path.normpath(given).split(os.sep)
+    if parts[0] == "configs" and not os.path.lexists(given):
+        shipped = os.path.join(shipped_folder(), *parts)
+        if os.path.isfile(shipped):
+            print(f"{given} is not in this folder; the package's own is read: {shipped}", file=sys.stderr)
+            return shipped
+    return given
 
 
 def read_tokens(name: str, file: str) -> list[str]:

@@ -128,7 +128,7 @@ def test_each_publishers_file_becomes_an_inter_file(form, compressed, capsys):
     users, items = ({row[column] for row in rows} for column in (0, 1))
     out = capsys.readouterr().out
     assert re.search(rf"\|\s+mine \|\s+{len(rows)} \|\s+{len(users)} \|\s+{len(items)} \|", out)
-    assert out.splitlines()[-1] == "Next: python run_recbole.py --dataset=mine"
+    assert out.splitlines()[-1] == "Next: sparse-elsa train --dataset=mine"
 
 
 def test_line_ends_of_windows_a_byte_order_mark_and_blank_lines_do_no_harm():
@@ -526,7 +526,7 @@ def test_the_next_command_names_the_folder_of_the_data_set(capsys):
     write_lines("ratings.csv", MOVIELENS)
     for folder, options in [("mine/", "--dataset=mine --data_path=."), ("a/b", "--dataset=b --data_path=a")]:
         main(["convert", "ratings.csv", "--output", folder])
-        assert capsys.readouterr().out.splitlines()[-1] == f"Next: python run_recbole.py {options}"
+        assert capsys.readouterr().out.splitlines()[-1] == f"Next: sparse-elsa train {options}"
 
 
 TEST_USERS = {

@@ -77,7 +77,7 @@ def test_columns_are_found_by_name_whatever_separates_them(separator, mark, end,
     out = capsys.readouterr().out
     assert "First interaction: user ann, item 007, rating 4, timestamp 1125964800." in out
     assert "Times were read as ISO dates, as UTC, from 1970-01-02 00:00:00 to 2005-09-06 00:00:00 UTC." in out
-    assert "Next: python run_recbole.py --dataset=shop" in out
+    assert "Next: sparse-elsa train --dataset=shop" in out
 
 
 def test_columns_are_found_by_number_where_there_is_no_header():

@@ -134,8 +134,8 @@ def test_recbole_trains_on_the_parts_by_the_command_that_is_printed(capsys, monk
         write(f"raw/{part}.txt", "".join(f"{user} {' '.join(map(str, items))}\n" for user, items in lines.items()))
     main(["convert", "raw", "--output", "dataset/mine"])
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == ("Next: python run_recbole.py --dataset=mine --benchmark_filename=\"['train', 'valid', 'test']\"")
-    monkeypatch.setattr(sys, "argv", shlex.split(last.removeprefix("Next: python ")))
+    assert last == ("Next: sparse-elsa train --dataset=mine --benchmark_filename=\"['train', 'valid', 'test']\"")
+    monkeypatch.setattr(sys, "argv", shlex.split(last.removeprefix("Next: sparse-elsa ")))
     found = run_recbole(
         "ItemKNN",
         "mine",

@@ -509,7 +509,7 @@ def test_the_command_on_an_index_file_without_metadata(capsys):
     SparseIndex(csr_matrix(EMBEDDINGS), TOKENS, popularity=np.arange(8)[::-1].copy()).save("mine.index")
     main(["segments", "mine.index", "--output", "s.json", "--min_size", "2"])
     out = capsys.readouterr().out
-    assert out.startswith("No metadata: segments are named by item tokens; give a .item file with --item_file\n")
+    assert out.startswith("No metadata: segments are named by item tokens; give a .item file with --item-file\n")
     assert "1 items left over" in out
     assert Segments.load("s.json")[0].item_tokens == ["a1", "a2", "small"]
 

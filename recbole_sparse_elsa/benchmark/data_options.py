@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.options import require_number
+from recbole_sparse_elsa.options import find_config_file, require_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +36,13 @@ class DataOptions:
         """Raise OptionError unless they are allowed, and the files are there."""
         if self.rating_at_least is not None:
             require_number("rating-at-least", self.rating_at_least)
-        for file in self.config_files:
-            if not os.path.isfile(file):
+        for file, found in zip(self.config_files, self.config_files_found()):
+            if not os.path.isfile(found):
                 raise OptionError(f"config_files: {file} was not found")
+
+    def config_files_found(self) -> list[str]:
+        """The files of options, see `recbole_sparse_elsa.options.find_config_file`; paths are absolute."""
+        return [os.path.abspath(find_config_file(file)) for file in self.config_files]
 
     def recbole_options(self) -> dict[str, Any]:
         """RecBole's options for the data; those of the files are not among them. Paths are absolute."""

@@ -120,7 +120,7 @@ class SegmentsBenchmark(DataOptions):
         ran_on["scikit-learn"] = sklearn.__version__
         # Where the items' metadata are wrong, that is said before anything is trained.
         item_file, label_field = _label_source(self)
-        config_files = [os.path.abspath(file) for file in self.config_files]
+        config_files = self.config_files_found()
         data_options = self.recbole_options()
         with away_from_the_command_line():
             elsa, _ = _train("ELSA", self, config_files, data_options, device)

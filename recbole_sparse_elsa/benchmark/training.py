@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -156,7 +155,7 @@ def _train(seed, computation, schedule, options, device):
         "show_progress": False,
         "state": "WARNING",
     }
-    config_files = [os.path.abspath(file) for file in options.config_files]
+    config_files = options.config_files_found()
     with away_from_the_command_line():
         config = Config("SparseELSA", options.dataset, config_file_list=config_files, config_dict=config_dict)
         data = load_data(config)

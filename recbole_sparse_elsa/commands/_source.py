@@ -17,14 +17,14 @@ from recbole_sparse_elsa.training.checkpoint.model_file import is_model_file
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the index file or saved model, and ``--data_path``, to a parser."""
+    """Add the index file or saved model, and ``--data-path``, to a parser."""
     parser.add_argument(
         "source",
         metavar="INDEX",
         help="index file, or saved model: saved/….safetensors, or the .pth beside it, which must be one you trust",
     )
     parser.add_argument(
-        "--data_path", metavar="DIR", help="folder that holds the data set's (default: where it was in training)"
+        "--data-path", metavar="DIR", help="folder that holds the data set's (default: where it was in training)"
     )
 
 

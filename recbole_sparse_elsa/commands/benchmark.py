@@ -154,7 +154,7 @@ def _add_retrieval(parser):
         metavar="FILE",
         help="SparseELSA whose NDCG@100 is measured in each encoding (default: one is trained on ml-100k)",
     )
-    parser.add_argument("--data_path", metavar="DIR", help="folder that holds the folder of the checkpoint's data set")
+    parser.add_argument("--data-path", metavar="DIR", help="folder that holds the folder of the checkpoint's data set")
 
 
 def _add_segments(parser):
@@ -166,8 +166,8 @@ def _add_segments(parser):
     """
     _add_output(parser, "the tables and CSV files")
     _add_data_options(parser)
-    parser.add_argument("--label_field", help="field of the .item file to compare with (default: genre, if there)")
-    parser.add_argument("--n_segments", type=int, nargs="+", default=[20, 50, 100], help="default: 20 50 100")
+    parser.add_argument("--label-field", help="field of the .item file to compare with (default: genre, if there)")
+    parser.add_argument("--n-segments", type=int, nargs="+", default=[20, 50, 100], help="default: 20 50 100")
     add_whole_number_options(
         parser,
         ("min_size", 10, "items that a segment has at least"),
@@ -181,7 +181,7 @@ def _add_segments(parser):
         ("seed", 2020, "of the split, weights and k-means"),
     )
     parser.add_argument(
-        "--max_ratio",
+        "--max-ratio",
         type=float,
         default=DEFAULT_RATIO,
         help=f"items that a segment has at most, as a multiple of an even division; inf: no bound (default: "
@@ -196,13 +196,15 @@ def _add_output(parser, meaning):
 
 def _add_data_options(parser):
     parser.add_argument("--dataset", default="ml-1m", help="name of the data set (default: ml-1m)")
-    parser.add_argument("--data_path", default="dataset", help="folder that holds the data set's (default: dataset)")
+    parser.add_argument("--data-path", default="dataset", help="folder that holds the data set's (default: dataset)")
     parser.add_argument("--rating-at-least", type=float, help="only interactions with such a rating (default: all)")
-    parser.add_argument("--config_files", nargs="+", default=[], help="YAML files with any other options of RecBole")
+    parser.add_argument("--config-files", nargs="+", default=[], help="YAML files with any other options of RecBole")
 
 
 def _add_whole_numbers(parser, *options):
     """As `add_whole_number_options`, each of one number or more."""
     for name, default, meaning in options:
         shown = " ".join(map(str, default))
-        parser.add_argument(f"--{name}", type=int, nargs="+", default=default, help=f"{meaning} (default: {shown})")
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=int, nargs="+", default=default, help=f"{meaning} (default: {shown})"
+        )

@@ -111,7 +111,7 @@ def run(options: argparse.Namespace) -> None:
             "training data out, never of the test data"
         )
         return
-    print(f"Next: python run_recbole.py {shlex.join(choices)}{fixed}")
+    print(f"Next: sparse-elsa train {shlex.join(choices)}{fixed}")
 
 
 def _print_counts(written: Conversion) -> None:

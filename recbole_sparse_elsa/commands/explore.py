@@ -9,7 +9,6 @@ from typing import Any
 from recbole_sparse_elsa import output
 from recbole_sparse_elsa.commands._source import open_source
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.explorer.accuracy_by_size import accuracy_by_size
 from recbole_sparse_elsa.explorer.answers import Explorer, spread
 from recbole_sparse_elsa.explorer.page import static_page_html
 from recbole_sparse_elsa.explorer.server import ExplorerServer
@@ -35,7 +34,7 @@ def add_subcommand(subparsers: Any) -> None:
         help="saved/….safetensors of a model with sparse item embeddings, or the .pth beside it, if you trust it",
     )
     parser.add_argument(
-        "--data_path", metavar="DIR", help="folder that holds the data set's (default: where it was in training)"
+        "--data-path", metavar="DIR", help="folder that holds the data set's (default: where it was in training)"
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to serve at (default: 127.0.0.1, for this machine only)"
@@ -86,6 +85,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _accuracy(options: argparse.Namespace) -> list[dict[str, Any]]:
+    from recbole_sparse_elsa.explorer.accuracy_by_size import accuracy_by_size  # RecBole, which --help does without
+
     if options.results is not None:
         return accuracy_by_size(options.results)
     beside = os.path.join(os.path.dirname(os.path.abspath(options.checkpoint)), "results.csv")

@@ -26,12 +26,12 @@ def add_subcommand(subparsers: Any) -> None:
     whose.add_argument("--user", help="token of a user of the checkpoint's data set, whose items are the history")
     add_whole_number_options(parser, ("rows", 5, "rows at most"), ("items_per_row", 10, "items in a row at most"))
     parser.add_argument(
-        "--rows_by",
+        "--rows-by",
         choices=ROW_ORDERS,
         default="affinity",
         help="the best segments: of the largest affinity, or whose row has the largest scores (default: affinity)",
     )
-    parser.add_argument("--n_segments", type=int, help="cut the tree into so many segments (default: as in the file)")
+    parser.add_argument("--n-segments", type=int, help="cut the tree into so many segments (default: as in the file)")
     parser.add_argument("--output", metavar="FILE", help="web page (HTML) to write (default: only the table)")
     parser.set_defaults(run=run)
 

@@ -28,7 +28,7 @@ def add_subcommand(subparsers: Any) -> None:
         "--encoding", choices=list(VALUE_TYPES), default="float32", help="how values are held (default: float32)"
     )
     parser.add_argument(
-        "--data_path",
+        "--data-path",
         metavar="DIR",
         help="folder that holds the data set's folder (default: where it was when the model was trained)",
     )

@@ -6,7 +6,6 @@ import argparse
 from typing import Any
 
 from recbole_sparse_elsa.errors import same_command_goes_on
-from recbole_sparse_elsa.leaderboard import run_leaderboard
 
 
 def add_subcommand(subparsers: Any) -> None:
@@ -30,5 +29,7 @@ def run(options: argparse.Namespace) -> None:
     UserError
         See `run_leaderboard`.
     """
+    from recbole_sparse_elsa.leaderboard import run_leaderboard  # RecBole, which --help does without
+
     with same_command_goes_on():
         run_leaderboard(options.file, options.output, options.jobs, options.threads, options.backend)

@@ -6,7 +6,6 @@ import argparse
 from typing import Any
 
 from recbole_sparse_elsa.errors import same_command_goes_on
-from recbole_sparse_elsa.search import search
 
 
 def add_subcommand(subparsers: Any) -> None:
@@ -46,6 +45,8 @@ def run(options: argparse.Namespace) -> None:
     UserError
         See `search`.
     """
+    from recbole_sparse_elsa.search import search  # RecBole, which --help does without
+
     with same_command_goes_on():
         results = search(
             options.file,

@@ -23,11 +23,11 @@ def add_subcommand(subparsers: Any) -> None:
     add_source_arguments(parser)
     parser.add_argument("--output", required=True, metavar="FILE", help="segments file (JSON) to write")
     parser.add_argument(
-        "--n_segments", type=int, help=f"number of segments (default: {DEFAULT_NUMBER}, or fewer if there are fewer)"
+        "--n-segments", type=int, help=f"number of segments (default: {DEFAULT_NUMBER}, or fewer if there are fewer)"
     )
-    parser.add_argument("--min_size", type=int, default=10, help="items that a segment has at least (default: 10)")
+    parser.add_argument("--min-size", type=int, default=10, help="items that a segment has at least (default: 10)")
     parser.add_argument(
-        "--max_ratio",
+        "--max-ratio",
         type=float,
         default=DEFAULT_RATIO,
         help=f"items that a segment has at most, as a multiple of an even division: {DEFAULT_RATIO:g} allows one of 20 "
@@ -40,10 +40,10 @@ def add_subcommand(subparsers: Any) -> None:
         help="merge smaller segments into others, or leave their items over (default: merge)",
     )
     parser.add_argument(
-        "--item_file", metavar="FILE", help="RecBole's .item file, for names (default: that of a checkpoint's data set)"
+        "--item-file", metavar="FILE", help="RecBole's .item file, for names (default: that of a checkpoint's data set)"
     )
     parser.add_argument(
-        "--term_fields", nargs="+", metavar="FIELD", help="fields of it from which names are made (default: all texts)"
+        "--term-fields", nargs="+", metavar="FIELD", help="fields of it from which names are made (default: all texts)"
     )
     parser.set_defaults(run=run)
 
@@ -70,7 +70,7 @@ def _segment(options: argparse.Namespace) -> None:
     source = open_source(options.source, options.data_path)
     index, item_file = source.index, options.item_file or source.item_file
     if item_file is None and options.term_fields:
-        raise OptionError("term_fields are given, but there is no .item file: give it with --item_file")
+        raise OptionError("term_fields are given, but there is no .item file: give it with --item-file")
     segments = named_segments(
         index,
         item_file,
@@ -82,7 +82,7 @@ def _segment(options: argparse.Namespace) -> None:
         item_id_field=source.item_id_field,
     )
     if item_file is None:
-        print("No metadata: segments are named by item tokens; give a .item file with --item_file")
+        print("No metadata: segments are named by item tokens; give a .item file with --item-file")
     rows = [
         {"segment": segment.name, "items": segment.size, "for example": "; ".join(segment.item_labels[:_EXAMPLES])}
         for segment in segments

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from recbole_sparse_elsa.leaderboard.write_report import write_report
-
 
 def add_subcommand(subparsers: Any) -> None:
     """Add ``tables``."""
@@ -39,6 +37,8 @@ def add_subcommand(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write what the options of ``sparse-elsa tables`` ask for; see `write_report`."""
+    from recbole_sparse_elsa.leaderboard.write_report import write_report  # RecBole, which --help does without
+
     write_report(
         options.results,
         options.output,

@@ -6,11 +6,13 @@ Every option of RecBole is given as ``--option=value``; see the README for those
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Container, Sequence
 from typing import Any
 
 import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import said_in_one_line
+from recbole_sparse_elsa.options import Parser
 
 
 def add_subcommand(subparsers: Any) -> None:
@@ -52,11 +54,16 @@ def run(options: argparse.Namespace) -> None:
         An option is not allowed, a file cannot be used, or the training cannot go on.
     """
     from recbole_sparse_elsa import runs
-    from recbole_sparse_elsa.plugin.policy_options import require_known_arguments
+    from recbole_sparse_elsa.plugin.policy_options import all_options, require_known_arguments
 
     config_files = options.config_files.split() if options.config_files else []
     runs.find_own_model(options.model, config_files)
-    require_known_arguments(options.others)
+    known = all_options()
+    # RecBole reads its options from here, and warns of the name of a command.
+    program, *arguments = sys.argv
+    arguments = arguments[1:] if arguments[:1] == ["train"] else arguments
+    sys.argv = [program, *(_as_recbole_spells(argument, known) for argument in arguments)]
+    require_known_arguments(_as_recbole_spells(argument, known) for argument in options.others)
     runs.run(
         options.model,
         options.dataset,
@@ -75,12 +82,19 @@ def main(description: str | None, arguments: Sequence[str] | None = None) -> Non
 
     What a user can put right is printed as one line to stderr, and ends the process with status 1.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add_arguments(parser)
     parser.add_argument("--version", action="version", version=recbole_sparse_elsa.__version__)
-    options, others = parser.parse_known_args(arguments)
-    options.others = others
     with said_in_one_line():
+        options, others = parser.parse_known_args(arguments)
+        options.others = others
         run(options)
+
+
+def _as_recbole_spells(argument: str, known: Container[str]) -> str:
+    """The argument with _ for - in its name, if that makes it one of the known options."""
+    name, equals, value = argument.partition("=")
+    spelt = name.removeprefix("--").replace("-", "_")
+    return f"--{spelt}{equals}{value}" if name.startswith("--") and spelt in known else argument

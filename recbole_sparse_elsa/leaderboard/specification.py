@@ -15,7 +15,13 @@ from recbole.config import Config
 import recbole_sparse_elsa
 from recbole_sparse_elsa.errors import DatasetError, OptionError, UserError
 from recbole_sparse_elsa.leaderboard.published_figures import choose_published
-from recbole_sparse_elsa.options import reading_yaml, require_regular_file, require_whole_number, shown
+from recbole_sparse_elsa.options import (
+    find_config_file,
+    reading_yaml,
+    require_regular_file,
+    require_whole_number,
+    shown,
+)
 from recbole_sparse_elsa.plugin import own_models
 from recbole_sparse_elsa.plugin.fixed_files import fixed_parts
 from recbole_sparse_elsa.plugin.policy_options import all_options, describe_unknown_option, known_options
@@ -142,7 +148,7 @@ def read_specification(file: str | os.PathLike[str]) -> Specification:
 
 
 def read_yaml(file: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping; 1e-4 is a number, as it is for RecBole.
+    """Read a YAML file that holds a mapping, see `find_config_file`; 1e-4 is a number, as it is for RecBole.
 
     Raises
     ------
@@ -150,8 +156,9 @@ def read_yaml(file: str | os.PathLike[str]) -> dict[str, Any]:
         It cannot be read, is not YAML, has a key twice, or holds something other than a mapping.
     """
     try:
-        require_regular_file(file)
-        with open(file, encoding="utf-8") as opened, reading_yaml(str(file)):
+        found = find_config_file(file)
+        require_regular_file(found)
+        with open(found, encoding="utf-8") as opened, reading_yaml(str(file)):
             content = yaml.load(opened, Loader=_Loader)
     except OSError as error:
         raise OptionError(f"{file} cannot be read: {error.strerror}") from None

@@ -33,7 +33,7 @@ def _require_version() -> None:
     # RecBole cannot be among the declared dependencies (see setup.cfg), so no installer sees to its version.
     version = getattr(sys.modules["recbole"], "__version__", None)
     if version != RECBOLE_VERSION:
-        raise ImportError(_wrong_version(f"recbole {version}"))
+        raise ImportError(_wrong_version(f"recbole {version}"), name="recbole")
 
 
 def _wrong_version(found: str) -> str:

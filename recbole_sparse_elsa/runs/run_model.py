@@ -8,7 +8,7 @@ import yaml
 from recbole.quick_start import quick_start
 
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.options import reading_yaml
+from recbole_sparse_elsa.options import find_config_file, reading_yaml
 from recbole_sparse_elsa.plugin import own_models
 from recbole_sparse_elsa.training.checkpoint import read_checkpoint
 
@@ -38,7 +38,7 @@ def run(
         Names, or path/to/file.py:Class or package.module:Class for a model of one's own; by default what the config
         files name, or else SparseELSA and ml-100k, which RecBole ships.
     config_files : sequence of str
-        YAML files with options; later ones win.
+        YAML files with options; later ones win. See `recbole_sparse_elsa.options.find_config_file`.
     options : mapping, optional
         Options by name, which win over those of the files; also ``model`` and ``dataset``, where these are not given.
     resume : str, optional
@@ -61,6 +61,7 @@ def run(
     UserError
         An option is not allowed, a file cannot be used, or the training cannot go on.
     """
+    config_files = [find_config_file(file) for file in config_files]
     chosen = _chosen(config_files)
     config_dict = dict(options or {})
     chosen.update({name: config_dict[name] for name in chosen if name in config_dict})
@@ -76,7 +77,7 @@ def run(
     result = quick_start.run(
         model or chosen["model"],
         dataset or chosen["dataset"],
-        config_file_list=list(config_files),
+        config_file_list=config_files,
         config_dict=config_dict,
         nproc=nproc,
         world_size=world_size,
@@ -109,7 +110,7 @@ def _chosen(config_files):
     """The model and the data set of a run for which nothing but config files names them."""
     chosen = dict(_DEFAULTS)
     for file in config_files:
-        chosen.update(_model_and_dataset_of(file))
+        chosen.update(_model_and_dataset_of(find_config_file(file)))
     return chosen
 
 

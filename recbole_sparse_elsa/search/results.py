@@ -97,7 +97,7 @@ class Results:
         comment = (
             f"{self._study.study_name}: the best of {self._trials_line()}, number {best[0].number}. Validation "
             f"{self._metric} {best[0].value:.6f} with {self._seeds_line()}. These are options of a model in a "
-            "leaderboard file, and a file for --config_files of run_recbole.py."
+            "leaderboard file, and a file for --config_files of sparse-elsa train."
         )
         values = yaml.safe_dump(self._values(best[0]), sort_keys=False)
         return "".join(f"# {line}\n" for line in output.paragraph("{comment}", comment=comment).splitlines()) + values

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 import recbole_sparse_elsa
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.errors import OptionError, said_in_one_line
 
 #: The commands with what they are for. Each is a module of `recbole_sparse_elsa.commands` with a function
@@ -29,6 +31,9 @@ COMMANDS = {
     "benchmark": "what training and retrieval on the non-zeros cost beside dense embeddings.",
     "repairs": "all that is changed in RecBole, why, since when, until when, and whether it is needed.",
 }
+
+# Those whose modules import torch and RecBole, which takes seconds.
+_SLOW_TO_LOAD = ("search", "leaderboard", "tables", "explore", "benchmark")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,7 +68,9 @@ def _parser(called: str | None) -> _Parser:
     subparsers = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
     for command, meaning in COMMANDS.items():
         if command == called:
-            importlib.import_module(f"recbole_sparse_elsa.commands.{command}").add_subcommand(subparsers)
+            with output.loading() if command in _SLOW_TO_LOAD else contextlib.nullcontext():
+                module = importlib.import_module(f"recbole_sparse_elsa.commands.{command}")
+            module.add_subcommand(subparsers)
         else:
             subparsers.add_parser(command, help=meaning)
     return parser

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import recbole_sparse_elsa
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.errors import said_in_one_line
 
 
@@ -49,8 +50,9 @@ def run(options: argparse.Namespace) -> None:
     UserError
         An option is not allowed, a file cannot be used, or the training cannot go on.
     """
-    from recbole_sparse_elsa import runs
-    from recbole_sparse_elsa.plugin.policy_options import require_known_arguments
+    with output.loading():
+        from recbole_sparse_elsa import runs
+        from recbole_sparse_elsa.plugin.policy_options import require_known_arguments
 
     require_known_arguments(options.others)
     runs.run(

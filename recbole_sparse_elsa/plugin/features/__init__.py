@@ -1,9 +1,9 @@
-"""What RecBole does not have: our models by name, evaluation on held-out users, and further metrics."""
+"""What RecBole does not have: our models by name, evaluation on held-out users, further metrics, what a run says."""
 
 import importlib
 
 #: The modules, in the order in which their changes are made.
-FEATURES = ("models", "workers", "held_out_users", "metrics", "results", "fingerprints", "masks")
+FEATURES = ("models", "workers", "held_out_users", "metrics", "results", "fingerprints", "masks", "progress")
 
 for _feature in FEATURES:
     importlib.import_module(f"{__name__}.{_feature}")

@@ -53,7 +53,7 @@ def progress(
 ) -> Iterator[tqdm]:
     """Show on the standard error that something is done: the one look of all bars.
 
-    On a terminal a clock ticks beside it, also while a single call takes long. A log line clears the bar, which is drawn
+    On a terminal a clock ticks beside it, also while a single call takes long. A log line wipes the bar, which is drawn
     again below it.
 
     Parameters

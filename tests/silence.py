@@ -3,11 +3,14 @@
     python -m tests.silence sparse-elsa segments my.index --output segments.json
 """
 
+import fcntl
 import os
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +53,8 @@ def longest_silence(
         Gets all that was said so far; the command is interrupted (SIGINT) as soon as it returns True.
     """
     ours, theirs = os.openpty()
-    variables = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "100", **(environment or {})}
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))  # without rows no bar is drawn
+    variables = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=variables, start_new_session=True
     )

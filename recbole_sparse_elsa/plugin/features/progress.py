@@ -44,7 +44,7 @@ def say_that_data_are_read(original: Callable[..., Any]) -> Callable[..., Any]:
 def say_that_data_are_split(original: Callable[..., Any]) -> Callable[..., Any]:
     """Say on a terminal that a data set is split, with a clock, where show_progress is on; and one batch size.
 
-    RecBole is silent until it is done, and then logs its own eval_batch_size also where we evaluate more users at a time.
+    RecBole is silent until it is done. It then logs its own eval_batch_size, though more users are evaluated at a time.
     """
 
     def data_preparation(config, dataset):

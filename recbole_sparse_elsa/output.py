@@ -6,10 +6,12 @@ two commands from writing the same one at the same time. Plots need the extra ``
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import csv
 import datetime
 import errno
+import gc
 import hashlib
 import io
 import json
@@ -107,6 +109,8 @@ def progress(
 
 def loading() -> contextlib.AbstractContextManager[object]:
     """Say that torch and RecBole are imported, which takes seconds; see `progress`."""
+    # When Python ends, it looks for garbage among all that they have made: two seconds after the last word.
+    atexit.register(gc.freeze)
     return progress("Loading torch and RecBole")
 
 

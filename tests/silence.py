@@ -5,6 +5,7 @@
 
 import fcntl
 import os
+import re
 import select
 import signal
 import struct
@@ -24,8 +25,8 @@ class Silence:
     ----------
     seconds : float
         Wall time.
-    after : str
-        The last that it had said before.
+    after, until : str
+        The last line before, and the first one after.
     status : int
         The command's exit status; negative where a signal ended it.
     output : str
@@ -34,6 +35,7 @@ class Silence:
 
     seconds: float
     after: str
+    until: str
     status: int
     output: str
 
@@ -59,12 +61,12 @@ def longest_silence(
         command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=variables, start_new_session=True
     )
     os.close(theirs)
-    said, longest, after, last, interrupted = b"", 0.0, "", time.monotonic(), False
+    said, longest, place, last, interrupted = b"", 0.0, 0, time.monotonic(), False
     while True:
         ready, _, _ = select.select([ours], [], [], 0.2)
         silent = time.monotonic() - last
         if silent > longest and not interrupted:
-            longest, after = silent, _last_line(said)
+            longest, place = silent, len(said)
         if not ready:
             if process.poll() is not None:
                 break
@@ -80,12 +82,13 @@ def longest_silence(
             process.send_signal(signal.SIGINT)
             interrupted = True
     os.close(ours)
-    return Silence(longest, after, process.wait(), said.decode(errors="replace"))
+    after, until = (_lines(said[:place]) or [""])[-1], (_lines(said[place:]) or [""])[0]
+    return Silence(longest, after, until, process.wait(), said.decode(errors="replace"))
 
 
-def _last_line(said):
-    parts = said.decode(errors="replace").replace("\r", "\n").split("\n")
-    return next((part.strip() for part in reversed(parts) if part.strip()), "")
+def _lines(said):
+    without_colours = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", said.decode(errors="replace"))
+    return [line.strip() for line in re.split(r"[\r\n]", without_colours) if line.strip()]
 
 
 def main() -> None:
@@ -96,7 +99,8 @@ def main() -> None:
         ends_at = lambda said: text in said  # noqa: E731
     silence = longest_silence(command, ends_at=ends_at)
     print(silence.output)
-    print(f"Longest silence: {silence.seconds:.1f} s, after {silence.after!r}; exit status {silence.status}")
+    between = f"after {silence.after!r}, until {silence.until!r}"
+    print(f"Longest silence: {silence.seconds:.1f} s, {between}; exit status {silence.status}")
 
 
 if __name__ == "__main__":

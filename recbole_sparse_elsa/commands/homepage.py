@@ -59,9 +59,7 @@ def _make(options: argparse.Namespace) -> None:
         segments = segments.cut(options.n_segments)
     source = open_source(options.source, options.data_path)
     history = options.items if options.user is None else source.history_of(options.user)
-    index = source.index
-    with output.progress("Making the homepage"):
-        page = homepage(index, segments, history, options.rows, options.items_per_row, options.rows_by)
+    page = homepage(source.index, segments, history, options.rows, options.items_per_row, options.rows_by)
     if page.unknown_items:
         print(f"Skipped, since the index does not have them: {', '.join(page.unknown_items)}")
     rows = [

@@ -11,7 +11,7 @@ from recbole_sparse_elsa.plugin.patching import replaces, source_of
 
 
 def _says_nothing(original: Callable[..., Any]) -> bool:
-    return "progress" not in source_of(original)
+    return "output.progress" not in source_of(original)
 
 
 @replaces(

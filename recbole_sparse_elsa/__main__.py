@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Sequence
 
 import recbole_sparse_elsa
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.errors import said_in_one_line
 from recbole_sparse_elsa.options import Parser
 
@@ -29,6 +31,9 @@ COMMANDS = {
     "configs": "the files of options that the package ships, listed or copied.",
     "repairs": "all that is changed in RecBole, why, since when, until when, and whether it is needed.",
 }
+
+# Those whose modules import torch and RecBole, which takes seconds.
+_SLOW_TO_LOAD = ("search", "leaderboard", "tables", "explore", "benchmark")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,7 +61,9 @@ def _parser(called: str | None) -> Parser:
     subparsers = parser.add_subparsers(required=True, metavar="SUBCOMMAND")
     for command, meaning in COMMANDS.items():
         if command == called:
-            importlib.import_module(f"recbole_sparse_elsa.commands.{command}").add_subcommand(subparsers)
+            with output.loading() if command in _SLOW_TO_LOAD else contextlib.nullcontext():
+                module = importlib.import_module(f"recbole_sparse_elsa.commands.{command}")
+            module.add_subcommand(subparsers)
         else:
             subparsers.add_parser(command, help=meaning)
     return parser

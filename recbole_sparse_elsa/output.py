@@ -1,4 +1,4 @@
-"""What a command leaves behind: files written whole or not at all, tables to read, CSV files, and plots.
+"""What a command leaves behind and says meanwhile: files written whole or not at all, tables, plots, progress bars.
 
 Every file that this package writes, it writes by `write_file`, and `reserve_file` and `reserve_folder` keep
 two commands from writing the same one at the same time. Plots need the extra ``plot``.
@@ -6,13 +6,16 @@ two commands from writing the same one at the same time. Plots need the extra ``
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import csv
 import datetime
 import errno
+import gc
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import secrets
@@ -22,6 +25,7 @@ import stat
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -38,6 +42,104 @@ except ImportError:  # Windows, where a file that is open cannot be removed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from tqdm import tqdm
+
+
+# Seconds after which a step is shown, and between the ticks of a clock on a terminal.
+_TICK = 1.0
+
+
+@contextlib.contextmanager
+def progress(
+    what: str, total: float | None = None, unit: str = "", shown: bool | None = True, initial: int = 0
+) -> Iterator[tqdm]:
+    """Show on the standard error that something is done: the one look of all bars.
+
+    On a terminal a clock ticks beside it, also while a single call takes long. A log line wipes the bar, which is drawn
+    again below it.
+
+    Parameters
+    ----------
+    what : str
+        What is done, in a few words.
+    total : float, optional
+        How much there is to do, which gives a bar with an estimate of the time that is left. Without it this is a step:
+        it is shown on a terminal only, once it has taken a second, and is wiped when it ends.
+    unit : str
+        What is counted; without it, the bar shows the share that is done.
+    shown : bool, optional
+        False shows nothing; None shows it on a terminal only.
+    initial : int
+        How much was done before.
+
+    Yields
+    ------
+    tqdm.tqdm
+        To be told by ``update`` how much more is done.
+    """
+    from tqdm import tqdm
+
+    is_step, on_terminal = total is None, sys.stderr.isatty()
+    if shown is None or is_step:
+        shown = bool(shown is not False and on_terminal)
+    form = None
+    if is_step:
+        form = "{desc}: {elapsed}"
+    elif not unit:
+        form = "{l_bar}{bar}| {elapsed}<{remaining}"
+    # A mean rate: what takes turns of seconds and minutes has no momentary one.
+    with tqdm(
+        total=total,
+        initial=initial,
+        unit=unit or "it",
+        desc=what,
+        ncols=100,
+        bar_format=form,
+        smoothing=0,
+        leave=not is_step,
+        delay=_TICK if is_step else 0,
+        disable=not shown,
+    ) as bar:
+        if not (shown and on_terminal):
+            yield bar
+            return
+        with _ticking(bar):
+            yield bar
+
+
+def loading() -> contextlib.AbstractContextManager[object]:
+    """Say that torch and RecBole are imported, which takes seconds; see `progress`."""
+    # When Python ends, it looks for garbage among all that they have made: two seconds after the last word.
+    atexit.register(gc.freeze)
+    return progress("Loading torch and RecBole")
+
+
+@contextlib.contextmanager
+def _ticking(bar: tqdm) -> Iterator[None]:
+    """Draw a bar again every second, and wipe it before each line that is logged."""
+    ended = threading.Event()
+
+    def tick() -> None:
+        while not ended.wait(_TICK):
+            bar.last_print_t = time.time()  # what was never drawn by an update is not wiped otherwise
+            bar.refresh()
+
+    def wipe(record: logging.LogRecord) -> bool:
+        bar.clear()
+        return True
+
+    handlers = logging.getLogger().handlers[:]
+    thread = threading.Thread(target=tick, daemon=True)
+    for handler in handlers:
+        handler.addFilter(wipe)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        for handler in handlers:
+            handler.removeFilter(wipe)
 
 
 def open_output(folder: str | os.PathLike[str], option: str = "output") -> None:

@@ -11,6 +11,7 @@ from typing import NoReturn, Protocol
 
 import numpy as np
 
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.index import SparseIndex
 from recbole_sparse_elsa.training.checkpoint.model_file import is_model_file
@@ -103,6 +104,7 @@ def open_source(path: str, data_path: str | None = None) -> Source:
     is_saved_model = path.endswith(".pth") or is_model_file(path) or (os.path.isfile(path) and zipfile.is_zipfile(path))
     if not is_saved_model:
         return IndexFile(path, SparseIndex.load(path))
-    from recbole_sparse_elsa.runs import SavedRun
+    with output.loading():
+        from recbole_sparse_elsa.runs import SavedRun
 
     return SavedRun(path, data_path)

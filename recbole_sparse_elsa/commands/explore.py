@@ -75,8 +75,9 @@ def run(options: argparse.Namespace) -> None:
         return
     with ExplorerServer(options.host, options.port) as server:
         server.explorer = _explorer(options, segments, accuracy)
-        server.explorer.user(server.explorer.example_users[0])  # makes what is made once
-        server.explorer.items()
+        with output.progress("Preparing answers"):
+            server.explorer.user(server.explorer.example_users[0])  # makes what is made once
+            server.explorer.items()
         print(f"Open {server.url} in a browser; Ctrl-C ends it", flush=True)
         try:
             server.serve_forever()
@@ -105,17 +106,20 @@ def _explorer(options: argparse.Namespace, segments: Segments | None, accuracy: 
     if segments is None:
         segments = _segments(source)
     of_all = source.index, segments, source.histories, source.dataset, accuracy, source.figures
-    if options.export is None:
-        return Explorer(*of_all)
-    return Explorer(
-        *of_all,
-        example_users=spread(users, options.users),
-        items_per_page=_ITEMS_IN_STATIC_PAGE,
-    )
+    with output.progress("Preparing the page"):
+        if options.export is None:
+            return Explorer(*of_all)
+        return Explorer(
+            *of_all,
+            example_users=spread(users, options.users),
+            items_per_page=_ITEMS_IN_STATIC_PAGE,
+        )
 
 
 def _segments(source: Any) -> Segments:
     if source.item_file is None:
         print("No metadata: the data set has no .item file, so items and segments are named by item tokens")
     min_size = min(_MIN_SEGMENT_SIZE, source.index.n_items)
-    return named_segments(source.index, source.item_file, min_size=min_size, item_id_field=source.item_id_field)
+    index = source.index
+    with output.progress(f"Segmenting {index.n_items:,} items"):
+        return named_segments(index, source.item_file, min_size=min_size, item_id_field=source.item_id_field)

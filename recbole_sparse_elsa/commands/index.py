@@ -46,7 +46,8 @@ def run(options: argparse.Namespace) -> None:
         The file cannot be written, or another process is writing it.
     """
     with output.reserve_file(options.output):
-        from recbole_sparse_elsa.runs import SavedRun  # torch, after the first check
+        with output.loading():  # after the first check
+            from recbole_sparse_elsa.runs import SavedRun
 
         index = SavedRun(options.checkpoint, options.data_path).make_index(options.encoding)
         index.save(options.output)

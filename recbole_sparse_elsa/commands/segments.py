@@ -71,16 +71,17 @@ def _segment(options: argparse.Namespace) -> None:
     index, item_file = source.index, options.item_file or source.item_file
     if item_file is None and options.term_fields:
         raise OptionError("term_fields are given, but there is no .item file: give it with --item-file")
-    segments = named_segments(
-        index,
-        item_file,
-        options.n_segments,
-        min_size=options.min_size,
-        max_ratio=options.max_ratio,
-        small=options.small,
-        term_fields=options.term_fields,
-        item_id_field=source.item_id_field,
-    )
+    with output.progress(f"Segmenting {index.n_items:,} items"):
+        segments = named_segments(
+            index,
+            item_file,
+            options.n_segments,
+            min_size=options.min_size,
+            max_ratio=options.max_ratio,
+            small=options.small,
+            term_fields=options.term_fields,
+            item_id_field=source.item_id_field,
+        )
     if item_file is None:
         print("No metadata: segments are named by item tokens; give a .item file with --item-file")
     rows = [

@@ -11,6 +11,7 @@ from collections.abc import Container, Sequence
 from typing import Any
 
 import recbole_sparse_elsa
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.errors import said_in_one_line
 from recbole_sparse_elsa.options import Parser
 
@@ -53,8 +54,9 @@ def run(options: argparse.Namespace) -> None:
     UserError
         An option is not allowed, a file cannot be used, or the training cannot go on.
     """
-    from recbole_sparse_elsa import runs
-    from recbole_sparse_elsa.plugin.policy_options import all_options, require_known_arguments
+    with output.loading():
+        from recbole_sparse_elsa import runs
+        from recbole_sparse_elsa.plugin.policy_options import all_options, require_known_arguments
 
     config_files = options.config_files.split() if options.config_files else []
     runs.find_own_model(options.model, config_files)

@@ -4,12 +4,13 @@ import base64
 import functools
 import hashlib
 import os
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
-from tqdm import tqdm
 
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.explorer.answers import Explorer
 
 _FOLDER = os.path.join(os.path.dirname(__file__), "page_files")
@@ -44,14 +45,23 @@ def static_page_html(explorer: Explorer) -> str:
         What answers; of each segment and posting list the page has the first ``items_per_page`` items.
     """
     n_segments, n_dimensions = len(explorer.segments), explorer.index.embedding_size
-    users = tqdm(explorer.example_users, desc="users", unit="user", disable=None)
-    answers: dict[str, Any] = {
-        "overview": explorer.overview(),
-        "user": {user: explorer.user(user) for user in users},
-        "segment": {str(segment): explorer.segment(segment) for segment in range(n_segments)},
-        "dimensions": explorer.dimensions(),
-        "dimension": {str(dimension): explorer.dimension(dimension) for dimension in range(n_dimensions)},
-    }
+    n_answers = len(explorer.example_users) + n_segments + n_dimensions
+    with output.progress("Page", n_answers, "view", shown=None) as bar:
+
+        def answered(ask: Callable[[Any], Any], about: Iterable[Any]) -> dict[str, Any]:
+            answers = {}
+            for thing in about:
+                answers[str(thing)] = ask(thing)
+                bar.update()
+            return answers
+
+        answers = {
+            "overview": explorer.overview(),
+            "user": answered(explorer.user, explorer.example_users),
+            "segment": answered(explorer.segment, range(n_segments)),
+            "dimensions": explorer.dimensions(),
+            "dimension": answered(explorer.dimension, range(n_dimensions)),
+        }
     return _render(explorer.dataset, explorer.index.made_by, answers)
 
 

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.index.sparse_index import Recommendations, SparseIndex
-from recbole_sparse_elsa.output import write_file
+from recbole_sparse_elsa.output import progress, write_file
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -222,13 +222,11 @@ def _require(module: str, message: str) -> None:
 
 def _batches(index: SparseIndex, size: int, name: str) -> Iterator[tuple[int, csr_matrix]]:
     """Yield the position of the first item, and the rows (CSR), of each batch of items."""
-    from tqdm import tqdm
-
-    with tqdm(total=index.n_items, unit="item", desc=name) as progress:
+    with progress(name, index.n_items, "item") as bar:
         for start in range(0, index.n_items, size):
             rows = index.scored_rows(slice(start, start + size))
             yield start, rows
-            progress.update(rows.shape[0])
+            bar.update(rows.shape[0])
 
 
 def _row(rows: csr_matrix, place: int) -> tuple[np.ndarray, np.ndarray]:

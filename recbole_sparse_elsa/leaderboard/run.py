@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import joblib
-from tqdm import tqdm
 
 from recbole_sparse_elsa import output
 from recbole_sparse_elsa.errors import OptionError, TrainingError
@@ -70,15 +69,20 @@ def _train_and_report(specification: Specification, folder: str, jobs: int, thre
     print(f"{len(results)} cells: {len(results) - len(to_run)} finished before, {len(to_run)} to train")
     failed = []
     write_results(results_csv, _finished(cells, results))
-    with tqdm(total=len(results), initial=len(results) - len(to_run), unit="cell") as progress:
+    waiting = list(to_run)
+    with output.progress("Leaderboard", len(results), "cell", initial=len(results) - len(to_run)) as bar:
+        # Cells begin in their order; how many a cluster that exists already trains at a time is not known here.
+        bar.set_postfix_str(_named(waiting[:jobs]))
         for cell, failure in run_cells(to_run, folder_of_cells, backend, jobs, threads):
-            progress.update()
+            waiting.remove(cell)
+            bar.update()
+            bar.set_postfix_str(_named(waiting[:jobs]))
             if failure is None:
                 results[cell.id] = read_result(folder_of_cells, cell)
                 write_results(results_csv, _finished(cells, results))
             else:
                 failed.append(cell)
-                progress.write(f"Failed: {cell}: {failure}")
+                bar.write(f"Failed: {cell}: {failure}")
     if _finished(cells, results):
         print(f"Metrics per user are in {folder_of_cells}")
         datasets = {cell.dataset for cell, _ in _finished(cells, results)}
@@ -90,6 +94,10 @@ def _train_and_report(specification: Specification, folder: str, jobs: int, thre
             f"{len(failed)} of {len(results)} cells failed (see above); the same command trains them again, and only "
             "them"
         )
+
+
+def _named(underway: Sequence[Cell]) -> str:
+    return f"now {underway[0]}" + f" and {len(underway) - 1} more" * (len(underway) > 1) if underway else ""
 
 
 def _finished(cells: Sequence[Cell], results: Results) -> list[tuple[Cell, Mapping[str, Any]]]:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pandas
-from tqdm import tqdm
 
 from recbole_sparse_elsa import output
 from recbole_sparse_elsa.leaderboard import plots
@@ -99,13 +98,14 @@ def _write(
         written += _write_csv(folder, "intervals", intervals.assign(**how))
     if output.matplotlib_is_installed():
         both = [(dataset, metric) for dataset in datasets for metric in metrics]
-        for dataset, metric in tqdm(both, desc="Plots", unit="metric", delay=1, leave=False):
-            axes = {plot.__name__: plot(means, dataset, metric) for plot in _PLOTS}
-            if intervals is not None:
-                axes["intervals"] = plots.intervals_of_figures(intervals, dataset, metric)
-            if comparisons is not None:
-                axes["differences"] = plots.intervals_of_differences(comparisons, dataset, metric)
-            written += _write_plots(folder, axes, dataset, metric)
+        with output.progress("Plotting"):
+            for dataset, metric in both:
+                axes = {plot.__name__: plot(means, dataset, metric) for plot in _PLOTS}
+                if intervals is not None:
+                    axes["intervals"] = plots.intervals_of_figures(intervals, dataset, metric)
+                if comparisons is not None:
+                    axes["differences"] = plots.intervals_of_differences(comparisons, dataset, metric)
+                written += _write_plots(folder, axes, dataset, metric)
     print(f"Written: {', '.join(written)}")
 
 

@@ -173,6 +173,16 @@ class ItemEmbeddingRecommender(GeneralRecommender):
         report = embedding_size_report(layer.nonzeros(), layer.shape.tolist(), layer.value_dtype, has_scale)
         self.logger.info(f"{name}: {report}")
 
+    def log_too_few(self, k: int, why: str) -> None:
+        """Say that items have fewer than k non-zeros on average, where they do, and why."""
+        nonzeros = self.item_embedding.nonzeros()
+        if nonzeros.sum() < k * len(nonzeros):
+            n_below = int((nonzeros < k).sum())
+            self.logger.info(
+                f"That is {nonzeros.double().mean():.4g} non-zeros on average, fewer than k = {k}: of {len(nonzeros)} "
+                f"items {n_below} have fewer, since {why}"
+            )
+
     def _facts(self):
         lengths = self.histories.row_pointers.diff()
         return DataFacts(lengths.sum().item() / max(1, int(torch.count_nonzero(lengths))))

@@ -14,8 +14,8 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from scipy.linalg import get_lapack_funcs
 from scipy.sparse import csr_matrix
-from tqdm import tqdm
 
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.core import bytes_per_item, embedding_size_report
 from recbole_sparse_elsa.errors import OptionError, TrainingError
 from recbole_sparse_elsa.machine.memory import available_memory
@@ -93,7 +93,8 @@ class PrunedEASE(TraditionalRecommender):
         """
         self._require_memory()
         matrix = _regularised_gram_matrix(self.interactions, self.reg_weight, self.solver_dtype, show_progress)
-        _invert_in_place(matrix, self.reg_weight)
+        with output.progress(f"Invert {len(matrix)} x {len(matrix)}", shown=show_progress):
+            _invert_in_place(matrix, self.reg_weight)
         prune = _pruned_by_row if self.prune_by == "row" else _pruned_by_matrix
         self.item_weights = prune(matrix, self.k, show_progress)
         report = embedding_size_report(self._nonzeros_per_item(), self.item_weights.shape)
@@ -136,8 +137,11 @@ class PrunedEASE(TraditionalRecommender):
 
 def _blocks(n_items, description, show_progress):
     rows = max(1, _BLOCK_SIZE // n_items)
-    starts = tqdm(range(0, n_items, rows), ncols=100, desc=description, disable=not show_progress)
-    return (slice(start, min(start + rows, n_items)) for start in starts)
+    with output.progress(description, n_items, "item", show_progress) as bar:
+        for start in range(0, n_items, rows):
+            block = slice(start, min(start + rows, n_items))
+            yield block
+            bar.update(block.stop - block.start)
 
 
 def _regularised_gram_matrix(interactions, reg_weight, dtype, show_progress):

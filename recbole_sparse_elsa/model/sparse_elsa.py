@@ -12,6 +12,7 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.core import PruningSchedule, TopKEmbedding, UserBatch, cooccurrence_start, popularity_shares
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.model.elsa import ELSA
@@ -92,8 +93,15 @@ class SparseELSA(ELSA):
         """As of ELSA, or made of how often items occur together."""
         if not self.recipe.starts_sparse:
             return super().new_embedding(config)
-        start = cooccurrence_start(self.histories.to("cpu"), self.embedding_size, self.pruning_schedule.k_at(0))
+        histories, start_k = self.histories.to("cpu"), self.pruning_schedule.k_at(0)
+        with output.progress("Start from co-occurrences", total=1, shown=config["show_progress"]) as bar:
+            start = cooccurrence_start(histories, self.embedding_size, start_k, bar.update)
         return self.layer(config, start)
+
+    def log_size(self) -> None:
+        """As of ItemEmbeddingRecommender; also where a start gave items fewer non-zeros than k."""
+        super().log_size()
+        self.log_too_few(self.pruning_schedule.k, "too few other items share users with them")
 
     def batch_of(self, interaction: Interaction, share: slice = slice(None)) -> UserBatch:
         """As of ELSA, with each user's weight in the loss."""

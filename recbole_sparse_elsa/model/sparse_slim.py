@@ -13,8 +13,8 @@ import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.utils import ModelType
-from tqdm import tqdm
 
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.core import (
     SparseRows,
     TopKEmbedding,
@@ -103,8 +103,7 @@ class SparseSLIM(ItemEmbeddingRecommender):
         self.recipe = dataclasses.replace(self.recipe, own_weight=own_weight, reason=reason)
         self.log_recipe()
         self.log_size()
-        if rows.values.numel() < self.k * rows.shape[0]:
-            self.logger.info(f"That is fewer than k = {self.k} on average: no more neighbours say anything of an item")
+        self.log_too_few(self.k, "no more neighbours say anything of them")
 
     def _chosen_own_weight(self, show_progress):
         shown, hidden = hold_out(self.training_histories, torch.Generator().manual_seed(0))
@@ -120,9 +119,8 @@ class SparseSLIM(ItemEmbeddingRecommender):
         return chosen, f"own weight by NDCG@10 on hidden training interactions: {found}"
 
     def _embeddings(self, histories, own_weights, description, show_progress):
-        bar = "{l_bar}{bar}| {elapsed}<{remaining}"
-        with tqdm(total=1, ncols=100, desc=description, bar_format=bar, disable=not show_progress) as progress:
-            regression = regress_items(histories, **self.options, on_progress=progress.update)
+        with output.progress(description, total=1, shown=show_progress) as bar:
+            regression = regress_items(histories, **self.options, on_progress=bar.update)
         shares = popularity_shares(histories.users_of_items(), self.popularity_exponent)
         return {own: embeddings_of_regression(regression, self.k, own, shares) for own in own_weights}
 

@@ -1,6 +1,7 @@
 """One training and evaluation of a model by name: what ``run_recbole.py`` and ``sparse-elsa train`` call."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,6 +75,8 @@ def run(
             saved["checkpoint_dir"] = repr(os.path.dirname(resume) or os.curdir)
         config_dict = {**saved, **config_dict, "resume": resume}
         chosen = {"model": config["own_model"] or config["model"], "dataset": config["dataset"]}
+    if nproc > 1:
+        print(f"Starting {nproc} processes, each of which loads torch and RecBole", file=sys.stderr, flush=True)
     result = quick_start.run(
         model or chosen["model"],
         dataset or chosen["dataset"],

@@ -61,6 +61,7 @@ class SavedRun:
             )
         saved = self._checkpoint["config"]
         changes = {"device": torch.device("cpu"), "single_spec": True, "local_rank": 0, "resume": None}
+        changes["show_progress"] = True  # of reading and splitting, whatever the training showed
         if data_path is not None:
             changes["data_path"] = os.path.join(data_path, saved["dataset"])
         self.config: Config = derived_config(saved, **changes)

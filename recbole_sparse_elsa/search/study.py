@@ -16,8 +16,8 @@ from joblib.externals.loky import get_reusable_executor
 from optuna.trial import TrialState
 from recbole.config import Config
 from sqlalchemy.exc import SQLAlchemyError
-from tqdm import tqdm
 
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.errors import OptionError, TrainingError, in_one_line
 from recbole_sparse_elsa.leaderboard.specification import Cell
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line, create_trainer, load_data
@@ -119,17 +119,18 @@ def run_trials(
         study.pruner = optuna.pruners.MedianPruner(5, n_warmup_steps=median_stopping, n_min_trials=5)
     underway: dict[Future[list[float]], optuna.Trial] = {}
     try:
-        with tqdm(total=n_trials, initial=len(_finished(study)), unit="trial", desc=study.study_name) as progress:
+        with output.progress(study.study_name, n_trials, "trial", initial=len(_finished(study))) as bar:
             while True:
                 ours = {trial.number for trial in underway.values()}
                 while len(underway) < jobs and len(ours | _finished(study)) < n_trials:
                     trial, values = _draw(study, space)
                     ours.add(trial.number)
+                    bar.set_postfix_str(f"now trial {trial.number}{_best(study)}")
                     underway[_submit(jobs, _validation_metrics, cell, seeds, values, trial)] = trial
                 if not underway:
                     break
                 for future in wait(underway, return_when=FIRST_COMPLETED).done:
-                    _record(study, underway.pop(future), future, progress)
+                    _record(study, underway.pop(future), future, bar)
                     after_trial()
     finally:
         if jobs > 1:
@@ -220,19 +221,24 @@ def _validation_metrics(cell, seeds, values, trial):
     return metrics
 
 
-def _record(study, trial, future, progress):
+def _best(study):
+    best = best_trials(study)[:1]
+    return f", best {best[0].value:.4f}" if best else ""
+
+
+def _record(study, trial, future, bar):
     error = future.exception()
     if isinstance(error, optuna.TrialPruned):
         study.tell(trial, state=TrialState.PRUNED)
     elif error is None:
         trial.set_user_attr("valid_metrics", future.result())
         study.tell(trial, statistics.mean(future.result()))
-        progress.set_postfix_str(f"best {best_trials(study)[0].value:.4f}")
+        bar.set_postfix_str(_best(study).removeprefix(", "))
     else:
         reason = in_one_line(error)
         if isinstance(error, BrokenProcessPool):
             reason = "a process of this search was killed, perhaps because memory ran out"
         trial.set_user_attr("error", reason)
         study.tell(trial, state=TrialState.FAIL)
-        progress.write(f"Trial {trial.number} failed: {reason}")
-    progress.update()
+        bar.write(f"Trial {trial.number} failed: {reason}")
+    bar.update()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.segments.item_metadata import ItemMetadata
 from recbole_sparse_elsa.segments.segments import Segments
@@ -53,25 +54,26 @@ def name_segments(segments: Segments, metadata: ItemMetadata, naming: Naming | N
     OptionError
         The metadata are of another number of items, or ``naming`` returns no name.
     """
-    from tqdm import tqdm
-
     tree = segments.tree
     if len(metadata.labels) != len(tree.item_tokens):
         raise OptionError(f"metadata are of {len(metadata.labels)} items, but there are {len(tree.item_tokens)} items")
     vocabulary, has_term = _term_matrix(metadata.terms)
     in_all = np.asarray(has_term.sum(axis=0)).ravel()
     names = []
-    for node in tqdm(range(2 * tree.n_leaves - 1), desc="names", unit="segment", disable=None):
-        items = tree.items_of_node(node)
-        in_members = np.asarray(has_term[items].sum(axis=0)).ravel()
-        z = log_odds_z(in_members, len(items), in_all, len(tree.item_tokens))
-        z[in_members < max(min(2, len(items)), _LEAST_SHARE * len(items))] = -np.inf
-        best = np.argsort(-z, kind="stable")[:_TERMS_FOR_NAMING]
-        terms = [(vocabulary[term], float(z[term])) for term in best if z[term] >= _LEAST_Z]
-        name = (naming or _default_name)([metadata.labels[item] for item in items], terms)
-        if not isinstance(name, str) or not name.strip():
-            raise OptionError(f"naming must return the name of a segment as text, but returned {name!r}")
-        names.append(name)
+    nodes = range(2 * tree.n_leaves - 1)
+    with output.progress("Names", len(nodes), "segment", shown=None) as bar:
+        for node in nodes:
+            items = tree.items_of_node(node)
+            in_members = np.asarray(has_term[items].sum(axis=0)).ravel()
+            z = log_odds_z(in_members, len(items), in_all, len(tree.item_tokens))
+            z[in_members < max(min(2, len(items)), _LEAST_SHARE * len(items))] = -np.inf
+            best = np.argsort(-z, kind="stable")[:_TERMS_FOR_NAMING]
+            terms = [(vocabulary[term], float(z[term])) for term in best if z[term] >= _LEAST_Z]
+            name = (naming or _default_name)([metadata.labels[item] for item in items], terms)
+            if not isinstance(name, str) or not name.strip():
+                raise OptionError(f"naming must return the name of a segment as text, but returned {name!r}")
+            names.append(name)
+            bar.update()
     named = dataclasses.replace(tree, names=names, labels=list(metadata.labels), details=metadata.details)
     return Segments(named, len(segments))
 

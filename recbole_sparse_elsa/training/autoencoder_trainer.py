@@ -3,8 +3,8 @@
 import torch
 from recbole.utils import set_color
 from torch import distributed
-from tqdm import tqdm
 
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.training.checkpoint import read_checkpoint
 from recbole_sparse_elsa.training.pruning_trainer import PruningTrainer
 from recbole_sparse_elsa.training.saving import model_file_of
@@ -20,11 +20,11 @@ class _AutoencoderTrainer(PruningTrainer):
         generator = torch.Generator().manual_seed(self.config["seed"])
         autoencoder = self.model.create_autoencoder(generator)
         epochs = self.config["autoencoder_epochs"]
-        with tqdm(total=epochs, ncols=100, desc="Autoencoder", disable=not self._show_progress) as progress:
+        with output.progress("Autoencoder", epochs, "epoch", self._show_progress) as bar:
 
             def after_epoch(epoch, loss):
                 self.tensorboard.add_scalar("Loss/Autoencoder", loss, epoch)
-                progress.update()
+                bar.update()
 
             losses = autoencoder.fit(
                 embeddings,

@@ -4,16 +4,19 @@ Pickled, they name this module, so the worker imports this package (and with Rec
 it does anything else.
 """
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from typing import Any
 
+from recbole_sparse_elsa import output
 from recbole_sparse_elsa.plugin.patching import replaces
 
 
 def run_recboles(rank: int, *args: Any) -> Any:
     """RecBole's function of this name, which a process of ``run`` runs."""
-    importlib.import_module("recbole")  # which installs the plug-in, in a worker too
+    with output.loading() if rank == 0 else contextlib.nullcontext():
+        importlib.import_module("recbole")  # which installs the plug-in, in a worker too
     return run_recboles.__wrapped__(rank, *args)  # type: ignore[attr-defined]
 
 

@@ -123,8 +123,11 @@ def test_a_file_of_the_package_is_read_by_its_name_where_there_is_no_such_file(i
     assert capsys.readouterr().err == ""
 
 
-def test_in_a_checkout_its_own_files_are_shipped():
+def test_in_a_checkout_its_own_files_are_shipped(monkeypatch):
+    # The tests may be run on an installed package.
+    monkeypatch.setattr(options, "__file__", str(TOP / "recbole_sparse_elsa" / "options.py"))
     assert Path(options.shipped_folder()) == TOP
+    assert find_config_file("configs/ml-1m.yaml") == str(TOP / "configs" / "ml-1m.yaml")
 
 
 def test_every_command_that_takes_a_file_of_options_takes_one_of_the_package(installed):

@@ -63,6 +63,17 @@ def calibrated_recall(top, targets, k):
     return len(set(top) & targets) / min(k, len(targets))
 
 
+def f1(top, targets, k):
+    hits = len(set(top) & targets)
+    return 2 / (k / hits + len(targets) / hits) if hits else 0.0
+
+
+def f1_of_means(tops, targets, k):
+    """The harmonic mean of precision and recall, each averaged over the users."""
+    means = [sum(metric(*pair, k) for pair in zip(tops, targets)) / len(targets) for metric in (precision, recall)]
+    return 2 / sum(1 / mean for mean in means) if all(means) else 0.0
+
+
 RANKED = {
     "recall": recall,
     "hit": hit,
@@ -71,6 +82,7 @@ RANKED = {
     "map": average_precision,
     "ndcg": ndcg,
     "calibratedrecall": calibrated_recall,
+    "f1": f1,
 }
 
 
@@ -141,7 +153,7 @@ VALUES = {
 
 
 def test_every_metric_has_a_reference():
-    assert set(metrics_dict) == {*RANKED, *BEYOND_ACCURACY, "rarehits", "gauc", *VALUES}
+    assert set(metrics_dict) == {*RANKED, *BEYOND_ACCURACY, "rarehits", "f1ofmeans", "gauc", *VALUES}
     assert {name for name, kind in metric_types.items() if kind == EvaluatorType.VALUE} == set(VALUES)
 
 
@@ -492,6 +504,15 @@ def test_beyond_accuracy_of_full_lists(name, case, tail_ratio):
 def test_beyond_accuracy_of_lists_that_run_out_of_candidates(name, case, tail_ratio):
     found = of_rankings([name], case.scores, case.targets, case.topk, case.counts, case.batches, tail_ratio=tail_ratio)
     compare_beyond_accuracy(case, found, [name], tail_ratio)
+
+
+@given(case=cases())
+@quick
+def test_f1_of_the_means(case):
+    found = of_rankings(["F1OfMeans"], case.scores, case.targets, case.topk, batches=case.batches)
+    for k in case.topk:
+        expected = f1_of_means(rankings(case, k), case.targets, k)
+        assert found[f"f1ofmeans@{k}"] == pytest.approx(expected, abs=TOLERANCE)
 
 
 @given(case=cases())

@@ -142,7 +142,7 @@ def models(**changes):
             ".*: models.EASE.datasets has 'ml-1m', but allowed are .*: checkerboard",
         ),
         (
-            leaderboard(models={"S": {"model": "SparseELSA", "sizes": {"k": [4, 5000]}}}),
+            leaderboard(models={"S": {"model": "SparseELSA", "options": {"start_k": None}, "sizes": {"k": [4, 5000]}}}),
             ".*: models.S on checkerboard: k is 5000, but must lie in .*",
         ),
         (leaderboard(baseline="Pop"), ".*: baseline is 'Pop', but must be one of the models: EASE, sparse"),

@@ -25,6 +25,7 @@ from recbole_sparse_elsa.leaderboard.specification import read_specification
 from recbole_sparse_elsa.plugin import own_models
 
 PACKAGE = os.path.dirname(os.path.dirname(recbole_sparse_elsa.__file__))
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 QUIET = {"show_progress": False, "state": "WARNING"}
 
 POPULAR = '''
@@ -198,7 +199,7 @@ def test_a_module_of_a_package_is_given_by_its_name(popular, working_folder, mon
 
 def test_the_how_to_does_what_it_says(checkerboard, working_folder, monkeypatch):
     monkeypatch.setattr(own_models, "_registry", {})
-    with open(os.path.join(PACKAGE, "docs", "own-model.md"), encoding="utf-8") as file:
+    with open(os.path.join(CHECKOUT, "docs", "own-model.md"), encoding="utf-8") as file:
         text = file.read().replace("```yaml\nmodels", "```models\nmodels")
     blocks = dict(re.findall(r"```(\w+)\n(.*?)```", text, re.S))
     (working_folder / "my_models").mkdir()

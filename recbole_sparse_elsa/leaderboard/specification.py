@@ -92,7 +92,7 @@ class Cell:
     source: str = ""
 
     @property
-    def model_to_make(self):
+    def model_to_make(self) -> str:
         """What RecBole is given as the model: its name, or where it is."""
         return self.source or self.model
 

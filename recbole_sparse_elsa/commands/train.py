@@ -13,7 +13,7 @@ from typing import Any
 import recbole_sparse_elsa
 from recbole_sparse_elsa import output
 from recbole_sparse_elsa.errors import said_in_one_line
-from recbole_sparse_elsa.options import Parser
+from recbole_sparse_elsa.options import Parser, find_config_file
 
 
 def add_subcommand(subparsers: Any) -> None:
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
         from recbole_sparse_elsa import runs
         from recbole_sparse_elsa.plugin.policy_options import all_options, require_known_arguments
 
-    config_files = options.config_files.split() if options.config_files else []
+    config_files = [find_config_file(file) for file in (options.config_files or "").split()]
     runs.find_own_model(options.model, config_files)
     known = all_options()
     # RecBole reads its options from here, and warns of the name of a command.

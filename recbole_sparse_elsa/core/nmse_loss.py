@@ -55,11 +55,11 @@ class InputNoise:
         )
         self._at = torch.arange(len(self.items), device=device)
         self._factor = variance * n_items / len(self.items)
-        self._item_weights = item_weights
+        self._n_items, self._item_weights = n_items, item_weights
 
-    def inputs(self, n_items: int) -> torch.Tensor:
+    def inputs(self) -> torch.Tensor:
         """A user for each row, whose input is its item: float32, shape ``(n_items, n_rows)``."""
-        inputs = torch.zeros(n_items, len(self.items), device=self.items.device)
+        inputs = torch.zeros(self._n_items, len(self.items), device=self.items.device)
         inputs[self.items, self._at] = 1
         return inputs
 
@@ -264,7 +264,7 @@ def sparse_nmse_loss(
         noise = None
         if noise_variance:
             noise = InputNoise(noise_variance, support.n_items, values.device, item_weights)
-            noise_inputs = noise.inputs(support.n_items)
+            noise_inputs = noise.inputs()
             noise_vectors = transposed @ noise_inputs
             noise.set_rows(scaled @ noise_vectors)
         for block in batch.split(users_per_block):

@@ -99,7 +99,7 @@ def resolved(option: str, points: Sequence[Any], times: np.ndarray) -> list[int 
 
 def said(time: int | float, times: np.ndarray) -> str:
     """A time as a message shows it: as a date, too, where the times of the file are dates."""
-    per_second = _units_per_second(np.sort(times))
+    per_second = _units_per_second(times)
     if per_second is None:
         return f"{time:,}" if isinstance(time, int) else f"{time:,.10g}"
     try:
@@ -132,8 +132,9 @@ def _time_of_date(option, text, in_order):
     return -(-microseconds * per_second // 10**6)  # rounded up: a time is behind the date if it is at least this
 
 
-def _units_per_second(in_order):
-    median = in_order[len(in_order) // 2]
+def _units_per_second(times):
+    middle = len(times) // 2
+    median = np.partition(times, middle)[middle]  # which takes no sorting
     if median >= _LARGEST:
         return None
     return next((per_second for least, per_second in _UNITS if median >= least), None)

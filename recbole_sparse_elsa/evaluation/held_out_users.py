@@ -202,7 +202,7 @@ def build(dataset: Dataset) -> list[Dataset]:
     user_ids, item_ids = interactions[uid_field].numpy(), interactions[iid_field].numpy()
     tokens, training_ids, folds, table = _split(dataset, user_ids, item_ids, options)
 
-    # Users are numbered anew: training users as before among themselves, then the others.
+    # Users get new numbers: training users as before among themselves, then the others.
     new_id = np.zeros(len(tokens), dtype=np.int64)
     new_id[training_ids] = np.arange(1, len(training_ids) + 1)
     all_tokens = [*tokens[:1], *tokens[training_ids], *(f"{user}#{fold}" for user, fold in zip(table.user, table.fold))]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from recbole_sparse_elsa.data.fixed_files import holds_out
 from recbole_sparse_elsa.data.repeats import first_of_each_pair, learns_from_pairs
 
 _FILTERS = ("val_interval", "user_inter_num_interval", "item_inter_num_interval", "rm_dup_inter")
@@ -113,7 +114,7 @@ def _point(point):
 
 def _held_out(config):
     """What fixed files without validation data are chosen by."""
-    if len(config["benchmark_filename"]) != 2:
+    if not holds_out(config):
         return ""
     if not config["valid_share"]:
         return "nothing is chosen on validation data, and all training items are trained on"
@@ -148,7 +149,7 @@ def _candidates(config):
     split = config["eval_args"]["split"]
     if config["benchmark_filename"] is None and isinstance(split, dict) and "HU" in split:
         return f"{shown} are ranked, but for the items that the model sees of a held-out user"
-    if config["benchmark_filename"] is not None and len(config["benchmark_filename"]) == 2:
+    if holds_out(config):
         return f"{shown} are ranked, but for the user's training items"
     masked = "training" if config["test_mask"] == "train" else "training and validation"
     return f"{shown} are ranked, but for the user's training items in the validation and {masked} items in the test"

@@ -13,6 +13,7 @@ import yaml
 from recbole.config import Config
 
 import recbole_sparse_elsa
+from recbole_sparse_elsa.data.fixed_files import fixed_parts
 from recbole_sparse_elsa.errors import DatasetError, OptionError, UserError
 from recbole_sparse_elsa.leaderboard.published_figures import choose_published
 from recbole_sparse_elsa.options import (
@@ -23,7 +24,6 @@ from recbole_sparse_elsa.options import (
     shown,
 )
 from recbole_sparse_elsa.plugin import own_models
-from recbole_sparse_elsa.plugin.fixed_files import fixed_parts
 from recbole_sparse_elsa.plugin.policy_options import all_options, describe_unknown_option, known_options
 from recbole_sparse_elsa.runs.training_run import away_from_the_command_line
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from recbole_sparse_elsa.plugin.fixed_files import fixed_parts
+from recbole_sparse_elsa.data.fixed_files import fixed_parts
 
 
 def missing_dataset_files(config: Any) -> list[str]:

@@ -97,7 +97,7 @@ def find_own_model(model: str | None, config_files: Sequence[str]) -> None:
     Parameters
     ----------
     model, config_files
-        See `run`.
+        See `run`; the files are those that were found.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def _chosen(config_files):
     """The model and the data set of a run for which nothing but config files names them."""
     chosen = dict(_DEFAULTS)
     for file in config_files:
-        chosen.update(_model_and_dataset_of(find_config_file(file)))
+        chosen.update(_model_and_dataset_of(file))
     return chosen
 
 

@@ -14,9 +14,9 @@ from unittest import mock
 import numpy as np
 import torch
 
+from recbole_sparse_elsa.data.fixed_files import DEFAULT_VALID_SHARE, fixed_parts, holds_out
 from recbole_sparse_elsa.errors import OptionError
 from recbole_sparse_elsa.options import derived_config, require_number, require_whole_number
-from recbole_sparse_elsa.plugin.fixed_files import DEFAULT_VALID_SHARE, fixed_parts, holds_out
 from recbole_sparse_elsa.plugin.patching import names_in, replaces
 from recbole_sparse_elsa.plugin.policy import _after_config
 
@@ -71,7 +71,7 @@ def refuse_shares_that_cannot_be_held_out(config: Any) -> None:
     share, epochs, names = config["valid_share"], config["refit_epochs"], config["benchmark_filename"]
     if share is None and epochs is None:
         return
-    if share is not None and (names is None or len(names) != 2):
+    if share is not None and not holds_out(config):
         raise OptionError(
             f"valid_share is {share!r}, but is allowed only with a fixed split without validation data, such as "
             f"benchmark_filename: [train, test]; benchmark_filename is {names!r}"

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from recbole_sparse_elsa.data.fixed_files import holds_out
 from recbole_sparse_elsa.errors import OptionError
-from recbole_sparse_elsa.plugin.fixed_files import holds_out
 from recbole_sparse_elsa.plugin.patching import replaces
 from recbole_sparse_elsa.plugin.policy import _after_config
 

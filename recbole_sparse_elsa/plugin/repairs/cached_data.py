@@ -141,7 +141,7 @@ def check_saved_data_loaders(original: Callable[..., Any]) -> Callable[..., Any]
 
 
 class _Named:
-    """Stands for a file that is opened to be written anew: it is written when its contents are known."""
+    """Stands for a file that is opened to be replaced: it is written when its contents are known."""
 
     def __init__(self, file: str) -> None:
         self.file = file
